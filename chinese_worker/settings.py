@@ -1,0 +1,206 @@
+"""Settings. Every value an operator may change comes from the environment and has a line in docs/configuration.md."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from chinese_worker import env
+from maintenance.tables import Pool, Queue, redis_parts
+
+BASE_DIR = env.BASE_DIR
+DATA_DIR = env.DATA_DIR
+APP_NAME = env.text("APP_NAME", "Chinese Worker")
+APP_ENV = env.text("APP_ENV", "local")
+DEBUG = env.flag("DEBUG")
+SECRET_KEY = env.secret_key()
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "maintenance.apps.MaintenanceConfig",  # before django_rq, so that `rqworker` is ours
+    "models_registry.apps.ModelsRegistryConfig",
+    "conversations.apps.ConversationsConfig",
+    "chinese_worker.apps.ConsoleConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_rq",
+    "django_crontab",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "chinese_worker.urls"
+ASGI_APPLICATION = "chinese_worker.asgi.application"
+WSGI_APPLICATION = "chinese_worker.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": env.database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {"default": {"BACKEND": "maintenance.caches.JSONDatabaseCache", "LOCATION": "cache"}}
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "admin:login"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.flag("HTTPS_ONLY")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("TRUST_PROXY") else None
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = env.text("TIME_ZONE", "UTC")
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.text("STATIC_ROOT", str(DATA_DIR / "static")))
+STATICFILES_DIRS = [BASE_DIR / "chinese_worker" / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+MEDIA_ROOT = DATA_DIR / "uploads"
+APPEND_SLASH = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"context": {"()": "maintenance.logs.ContextFilter"}},
+    "formatters": {"line": {"()": "maintenance.logs.LineFormatter"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["context"]},
+    },
+    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
+    "loggers": {"rq.worker": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "maintenance.access.authentication.TokenAuthentication",
+        "maintenance.access.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticated",
+        "maintenance.access.permissions.HasScope",
+    ],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "maintenance.http.Pages",
+    "DEFAULT_THROTTLE_CLASSES": ["maintenance.http.UserThrottle"],
+    "DEFAULT_THROTTLE_RATES": {
+        "login": env.text("THROTTLE_LOGIN", "5/min"),
+        "user": env.text("THROTTLE_USER", "600/min"),
+        "runs": env.text("THROTTLE_RUNS", "30/min"),
+    },
+    "EXCEPTION_HANDLER": "maintenance.http.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": APP_NAME,
+    "DESCRIPTION": "Run AI agents on your own machine.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+REGISTRATION_OPEN = env.flag("REGISTRATION_OPEN")
+TOKEN_LIFETIME_SECONDS = env.number("TOKEN_LIFETIME_SECONDS", 24 * 3600)
+IDEMPOTENCY_KEPT_SECONDS = env.number("IDEMPOTENCY_KEPT_SECONDS", 24 * 3600)
+MESSAGE_MAX_BYTES = env.number("MESSAGE_MAX_BYTES", 256 * 1024)
+TOOL_SCHEMAS_MAX = env.number("TOOL_SCHEMAS_MAX", 64)
+TOOL_SCHEMAS_MAX_BYTES = env.number("TOOL_SCHEMAS_MAX_BYTES", 256 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.number("REQUEST_MAX_BYTES", 26 * 1024 * 1024)
+
+# Turns
+RUN_MAX_TURNS = env.number("RUN_MAX_TURNS", 25)
+RUN_PENDING_MAX = env.number("RUN_PENDING_MAX", 100)
+RUN_WAIT_SECONDS = env.number("RUN_WAIT_SECONDS", 24 * 3600)
+TURN_CRASH_POLICY = env.text("TURN_CRASH_POLICY", "fail")
+PROMPT_MAX_CHARACTERS = env.number("PROMPT_MAX_CHARACTERS", 200_000)
+PROMPT_TIMEOUT_SECONDS = env.number("PROMPT_TIMEOUT_SECONDS", 2)
+
+# AI backends
+BACKEND_CONNECT_TIMEOUT_SECONDS = env.number("BACKEND_CONNECT_TIMEOUT_SECONDS", 5)
+BACKEND_IDLE_TIMEOUT_SECONDS = env.number("BACKEND_IDLE_TIMEOUT_SECONDS", 60)
+EMBEDDED_MODEL_URL = env.text("EMBEDDED_MODEL_URL")
+OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
+OPENAI_API_KEY = env.text("OPENAI_API_KEY")
+OPENAI_MODEL = env.text("OPENAI_MODEL")
+FAKE_BACKEND = env.flag("FAKE_BACKEND")
+DEFAULT_BACKEND = env.text("DEFAULT_BACKEND")
+
+# Event streams
+STREAM_HEARTBEAT_SECONDS = env.number("STREAM_HEARTBEAT_SECONDS", 15)
+STREAM_KEPT_SECONDS = env.number("STREAM_KEPT_SECONDS", 3600)
+STREAM_MAX_EVENTS = env.number("STREAM_MAX_EVENTS", 20_000)
+
+# Queues
+QUEUE_CONNECTION = env.text("QUEUE_CONNECTION", "database")
+REDIS_URL = env.redis_url()
+LEASE_SECONDS = 18
+LEASE_RENEWAL_SECONDS = 5
+RECONCILE_SECONDS = 5
+JOB_RETRY_SECONDS = env.number("JOB_RETRY_SECONDS", 10)
+JOB_TIMEOUTS = env.flag("JOB_TIMEOUTS", default=True)
+RECONCILERS = ["maintenance.outbox.reconcile", "conversations.recovery.reconcile"]
+RQ = {"WORKER_CLASS": "maintenance.worker.LedgerWorker"}
+RQ_SHOW_ADMIN_LINK = False
+
+RQ_QUEUES = {
+    queue.value: {**redis_parts(REDIS_URL), "SERIALIZER": "rq.serializers.JSONSerializer", "DEFAULT_TIMEOUT": 330}
+    for queue in Queue
+}
+_PRODUCTION = APP_ENV == "production"
+WORKER_POOLS = {
+    "ai-workers": Pool(
+        queues=(Queue.HIGH, Queue.DEFAULT),
+        processes=env.number("AI_WORKERS_PROCESSES", 10 if _PRODUCTION else 3),
+        timeout=timedelta(seconds=env.number("AI_WORKERS_TIMEOUT", 330)),
+        memory_mb=env.number("AI_WORKERS_MEMORY_MB", 256),
+    ),
+    "low-priority": Pool(
+        queues=(Queue.LOW,),
+        processes=env.number("LOW_PRIORITY_PROCESSES", 2 if _PRODUCTION else 1),
+        timeout=timedelta(seconds=env.number("LOW_PRIORITY_TIMEOUT", 120)),
+        memory_mb=env.number("LOW_PRIORITY_MEMORY_MB", 128),
+    ),
+}
+CRONJOBS: list[tuple[str, str]] = []

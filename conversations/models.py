@@ -1,0 +1,303 @@
+"""Agents and what they say: conversations, their messages, and the runs that answer them. See docs/turn.md."""
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+
+class OnBusy(models.TextChoices):
+    """What a message does that comes while a run is open."""
+
+    REJECT = "reject", "reject"
+    ENQUEUE = "enqueue", "enqueue"
+
+
+class SystemPrompt(models.Model):
+    """A template that agents share. Rendered by Jinja2 in a sandbox."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="system_prompts")
+    name = models.CharField(max_length=255)
+    slug = models.SlugField(max_length=255)
+    template = models.TextField()
+    required_variables = models.JSONField(default=list, blank=True)
+    default_values = models.JSONField(default=dict, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_shared = models.BooleanField(default=False, help_text="everyone may use it; only operators share")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "system_prompts"
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["user", "slug"], name="system_prompts_slug")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Agent(models.Model):
+    """A configured assistant: prompts, backend, model and terms."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "active"
+        INACTIVE = "inactive", "inactive"
+
+    class ToolMode(models.TextChoices):
+        NATIVE = "native", "native"
+        JSON_SCHEMA = "json_schema", "JSON schema"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="agents")
+    name = models.CharField(max_length=255)
+    slug = models.SlugField(max_length=255, unique=True)
+    description = models.TextField(default="", blank=True)
+    ai_backend = models.CharField(max_length=100, default="", blank=True, help_text="empty: the default backend")
+    model_config = models.JSONField(default=dict, blank=True)
+    context_variables = models.JSONField(default=dict, blank=True)
+    system_prompts: "models.ManyToManyField[SystemPrompt, AgentPrompt]" = models.ManyToManyField(
+        SystemPrompt, through="AgentPrompt", related_name="agents"
+    )
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
+    max_turns = models.PositiveSmallIntegerField(
+        default=25, validators=[MinValueValidator(1), MaxValueValidator(100)], help_text="turns per run"
+    )
+    on_busy = models.CharField(max_length=16, choices=OnBusy.choices, default=OnBusy.ENQUEUE)
+    tool_mode = models.CharField(max_length=16, choices=ToolMode.choices, default=ToolMode.NATIVE)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "agents"
+        ordering = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AgentPrompt(models.Model):
+    """A prompt's place in an agent, and the values it gets there."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="prompt_links")
+    system_prompt = models.ForeignKey(SystemPrompt, on_delete=models.CASCADE, related_name="agent_links")
+    order = models.PositiveSmallIntegerField(default=0)
+    variable_overrides = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        db_table = "agent_system_prompts"
+        ordering = ["order", "id"]
+        constraints = [models.UniqueConstraint(fields=["agent", "system_prompt"], name="agent_system_prompts_once")]
+
+    def __str__(self) -> str:
+        return f"{self.system_prompt_id} in {self.agent_id}"
+
+
+class Conversation(models.Model):
+    """The thread. Its status follows its runs; it is written in the transaction that changes a run."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "active"
+        PAUSED = "paused", "paused"
+        COMPLETED = "completed", "completed"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=255, default="", blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.COMPLETED)
+    client_type = models.CharField(max_length=50, default="", blank=True)
+    client_tool_schemas = models.JSONField(default=list, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    turn_count = models.PositiveIntegerField(default=0)
+    prompt_tokens = models.PositiveBigIntegerField(default=0)
+    completion_tokens = models.PositiveBigIntegerField(default=0)
+    context_limit = models.PositiveIntegerField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    last_activity_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "conversations"
+        ordering = ["-last_activity_at", "-id"]
+        indexes = [
+            models.Index(fields=["user", "-last_activity_at", "-id"], name="conversations_of_user"),
+            models.Index(fields=["status", "-last_activity_at", "-id"], name="conversations_by_status"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or f"Conversation {self.pk}"
+
+
+class Run(models.Model):
+    """Everything done to answer one user message: a chain of turns. States and transitions: docs/turn.md."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "pending"  # accepted, waits for the open run; not open
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        WAITING_FOR_TOOL = "waiting_for_tool", "waiting for tool"
+        CANCELLING = "cancelling", "cancelling"
+        COMPLETED = "completed", "completed"
+        INCOMPLETE = "incomplete", "incomplete"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+        EXPIRED = "expired", "expired"
+
+    OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING_FOR_TOOL, Status.CANCELLING)
+    TERMINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="runs")
+    user_message = models.ForeignKey("Message", on_delete=models.CASCADE, related_name="answering_runs")
+    retry_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="retries")
+    status = models.CharField(max_length=20, choices=Status.choices)
+    reason = models.CharField(max_length=32, default="", blank=True, help_text="why an incomplete run ended")
+    error_code = models.CharField(max_length=64, default="", blank=True)
+    error = models.CharField(max_length=500, default="", blank=True, help_text="safe to show")
+    max_turns = models.PositiveSmallIntegerField(default=25)
+    turn_count = models.PositiveIntegerField(default=0)
+    attempt = models.PositiveIntegerField(default=0, help_text="how often a turn of it was claimed after a crash")
+    lease_token = models.CharField(max_length=32, default="", blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    job = models.ForeignKey(
+        "maintenance.Job", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_constraint=False
+    )
+    last_seq = models.PositiveIntegerField(default=0, help_text="number of its newest stream event that was stored")
+    first_event_id = models.CharField(max_length=32, default="", blank=True, help_text="where its events begin")
+    prompt_tokens = models.PositiveIntegerField(default=0)
+    completion_tokens = models.PositiveIntegerField(default=0)
+    cached_tokens = models.PositiveIntegerField(default=0)
+    reasoning_tokens = models.PositiveIntegerField(default=0)
+    usage_estimated = models.BooleanField(default=False)
+    context_trimmed = models.PositiveIntegerField(default=0, help_text="messages left out to fit the window")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    queued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    first_token_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "runs"
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["conversation"],
+                condition=Q(status__in=["queued", "running", "waiting_for_tool", "cancelling"]),
+                name="runs_one_open_per_conversation",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["status", "lease_expires_at"],
+                condition=Q(status__in=["pending", "queued", "running", "waiting_for_tool", "cancelling"]),
+                name="runs_unfinished",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"run {self.pk}"
+
+
+class Message(models.Model):
+    """One entry of a conversation. `position` is null while its run is pending."""
+
+    class Role(models.TextChoices):
+        SYSTEM = "system", "system"
+        USER = "user", "user"
+        ASSISTANT = "assistant", "assistant"
+        TOOL = "tool", "tool"
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "queued"
+        STREAMING = "streaming", "streaming"
+        COMPLETE = "complete", "complete"
+        INCOMPLETE = "incomplete", "incomplete"
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.CASCADE, related_name="messages")
+    position = models.PositiveIntegerField(null=True, blank=True)
+    role = models.CharField(max_length=16, choices=Role.choices)
+    name = models.CharField(max_length=128, default="", blank=True)
+    content = models.TextField(default="", blank=True)
+    thinking = models.TextField(default="", blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.COMPLETE)
+    token_count = models.PositiveIntegerField(null=True, blank=True)
+    tool_call_id = models.CharField(max_length=255, default="", blank=True)
+    images = models.JSONField(default=list, blank=True)
+    provider_data = models.JSONField(default=dict, blank=True, help_text="what a provider wants back unchanged")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "messages"
+        ordering = [models.F("position").asc(nulls_last=True), "id"]
+        constraints = [models.UniqueConstraint(fields=["conversation", "position"], name="messages_position")]
+
+    def __str__(self) -> str:
+        return f"{self.role} message {self.pk}"
+
+
+class ToolCall(models.Model):
+    """The model's request for a tool, and its answer."""
+
+    class Kind(models.TextChoices):
+        SYSTEM = "system", "system"
+        USER = "user", "user"
+        CLIENT = "client", "client"
+        UNKNOWN = "unknown", "unknown"
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "pending"
+        RUNNING = "running", "running"
+        SUCCEEDED = "succeeded", "succeeded"
+        FAILED = "failed", "failed"
+        REFUSED = "refused", "refused"
+        CANCELLED = "cancelled", "cancelled"
+        EXPIRED = "expired", "expired"
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="tool_calls")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="tool_calls")
+    call_id = models.CharField(max_length=128)
+    provider_id = models.CharField(max_length=255, default="", blank=True)
+    position = models.PositiveSmallIntegerField(default=0)
+    name = models.CharField(max_length=128)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    arguments = models.JSONField(default=dict)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    result = models.TextField(default="", blank=True)
+    is_error = models.BooleanField(default=False)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    answered_by = models.CharField(max_length=64, default="", blank=True)
+
+    class Meta:
+        db_table = "tool_calls"
+        ordering = ["message", "position"]
+        constraints = [models.UniqueConstraint(fields=["message", "call_id"], name="tool_calls_call_id")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.call_id}"
+
+
+class Snapshot(models.Model):
+    """What a run is made with, taken on its first turn and used on all. Never changed."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="snapshot")
+    agent_name = models.CharField(max_length=255)
+    system_prompt = models.TextField()
+    variables = models.JSONField(default=dict, help_text="per prompt slug, the values it was rendered with")
+    tools = models.JSONField(default=list)
+    config = models.JSONField(default=dict)
+    warnings = models.JSONField(default=list)
+    backend = models.CharField(max_length=100)
+    model = models.CharField(max_length=255)
+    model_digest = models.CharField(max_length=128, default="", blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "snapshots"
+
+    def __str__(self) -> str:
+        return f"snapshot of run {self.run_id}"

@@ -1,0 +1,201 @@
+"""The job ledger, which is the truth about all work, and what every API needs: tokens, audit, idempotency."""
+
+import secrets
+import time
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+
+def new_job_id() -> str:
+    """32 hex digits that sort by creation time, so that the index on them grows at one end."""
+    return f"{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+
+
+class Job(models.Model):
+    """One row in the ledger: a call of a job function that must happen. See docs/job-lifecycle.md."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "pending"  # committed, not pushed
+        SCHEDULED = "scheduled", "scheduled"  # not before its time
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        COMPLETED = "completed", "completed"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
+    UNFINISHED = (Status.PENDING, Status.SCHEDULED, Status.QUEUED, Status.RUNNING)
+    WAITING = (Status.PENDING, Status.SCHEDULED, Status.QUEUED)
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_job_id, editable=False)
+    name = models.CharField(max_length=100)
+    queue = models.CharField(max_length=32)
+    arguments = models.JSONField(default=dict)
+    tags = models.JSONField(default=list)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    attempts = models.PositiveIntegerField(default=0, help_text="executions that the job's own error ended")
+    recoveries = models.PositiveIntegerField(default=0, help_text="executions lost with their worker")
+    max_attempts = models.PositiveIntegerField()
+    max_recoveries = models.PositiveIntegerField(default=3)
+    timeout_seconds = models.PositiveIntegerField()
+    not_before = models.DateTimeField(null=True)
+    unique_key = models.CharField(max_length=200, default="", blank=True)
+    dispatch = models.PositiveIntegerField(default=0, help_text="how often it was pushed; only the last push may start")
+    lease_token = models.CharField(max_length=32, default="", blank=True)
+    lease_expires_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    progress = models.JSONField(default=dict)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="jobs", db_index=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    pushed_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=500, default="", blank=True, help_text="safe to show")
+    error_fingerprint = models.CharField(max_length=16, default="", blank=True)
+
+    class Meta:
+        db_table = "jobs"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["status", "-id"], name="jobs_by_status"),
+            models.Index(fields=["queue", "-id"], name="jobs_by_queue"),
+            models.Index(fields=["name", "-id"], name="jobs_by_name"),
+            models.Index(
+                fields=["status", "pushed_at"],
+                condition=Q(status__in=["pending", "scheduled", "queued", "running"]),
+                name="jobs_unfinished",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["unique_key"],
+                condition=~Q(unique_key="") & Q(status__in=["pending", "scheduled", "queued", "running"]),
+                name="jobs_unique_key_of_unfinished",
+            )
+        ]
+        permissions = [
+            ("retry_job", "Can retry jobs"),
+            ("pause_queue", "Can pause queues"),
+            ("terminate_worker", "Can terminate workers"),
+            ("configure_console", "Can configure"),
+            ("view_operations", "Can see the operations pages"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"
+
+
+class Attempt(models.Model):
+    """One execution of a job, with what became of it and what it cost."""
+
+    class Outcome(models.TextChoices):
+        SUCCEEDED = "succeeded", "succeeded"
+        FAILED = "failed", "failed"  # the job's own error
+        TIMEOUT = "timeout", "timeout"
+        LOST = "lost", "lost"  # its worker died
+        MEMORY_LIMIT = "memory_limit", "memory limit"
+        HANDED_BACK = "handed_back", "handed back"
+        CANCELLED = "cancelled", "cancelled"
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="executions")
+    number = models.PositiveIntegerField()
+    worker = models.CharField(max_length=100)
+    host = models.CharField(max_length=100)
+    pid = models.PositiveIntegerField()
+    lease_token = models.CharField(max_length=32, unique=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=16, choices=Outcome.choices, default="", blank=True)
+    exception_class = models.CharField(max_length=200, default="", blank=True)
+    message = models.TextField(default="", blank=True)
+    traceback = models.TextField(default="", blank=True)
+    wait_seconds = models.FloatField(null=True)
+    run_seconds = models.FloatField(null=True)
+    cpu_seconds = models.FloatField(null=True)
+    peak_memory_bytes = models.BigIntegerField(null=True)
+
+    class Meta:
+        db_table = "job_attempts"
+        ordering = ["job", "number"]
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="job_attempts_number")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.job_id}"
+
+
+class Lease(models.Model):
+    """Who may do a thing that only one process may do at a time; `fencing` grows with every new holder."""
+
+    name = models.CharField(primary_key=True, max_length=50)
+    holder = models.CharField(max_length=150, default="", blank=True)
+    fencing = models.PositiveBigIntegerField(default=0)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "leases"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.holder}"
+
+
+class ApiToken(models.Model):
+    """A bearer token. Only its SHA-256 is stored; it was shown once when it was made."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64, unique=True)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="moves on while the token is used")
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "api_tokens"
+        ordering = ["-created_at"]
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user_id}"
+
+
+class IdempotentRequest(models.Model):
+    """The answer that was given to a POST with an `Idempotency-Key`."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=200)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of method, path and body")
+    status_code = models.PositiveSmallIntegerField(null=True, help_text="null while the first request is under way")
+    answer = models.JSONField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "idempotent_requests"
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotent_requests_key")]
+        indexes = [models.Index(fields=["created_at"], name="idempotent_requests_age")]
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.user_id}"
+
+
+class AuditEntry(models.Model):
+    """Who did what to which object, from where, with what result. Never changed."""
+
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    verb = models.CharField(max_length=50)
+    target = models.CharField(max_length=200)
+    detail = models.JSONField(default=dict)
+    address = models.GenericIPAddressField(null=True)
+    result = models.CharField(max_length=200, default="")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        db_table = "audit_entries"
+        ordering = ["-id"]
+        verbose_name_plural = "audit entries"
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.target}"

@@ -1,0 +1,31 @@
+"""Event streams: an append-only log per key in Redis, with the entry's id as the reader's cursor.
+
+Knows keys, not runs. An entry has two fields: `event`, its name, and `data`, one line of JSON.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+from redis.typing import EncodableT
+
+from maintenance import broker
+
+Event = tuple[str, Mapping[str, Any]]
+
+
+def dumps(data: Mapping[str, Any]) -> str:
+    """One line of JSON, whatever the text inside."""
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def append(key: str, events: Sequence[Event]) -> list[str]:
+    """Append events in order, in one round trip, and return their ids. Raises RedisError, having written all or none."""
+    with broker.quick().pipeline(transaction=True) as pipeline:
+        for name, data in events:
+            fields: dict[EncodableT, EncodableT] = {"event": name, "data": dumps(data)}
+            pipeline.xadd(key, fields, maxlen=settings.STREAM_MAX_EVENTS, approximate=True)
+        pipeline.expire(key, settings.STREAM_KEPT_SECONDS)
+        answers = pipeline.execute()
+    return [answer.decode() for answer in answers[: len(events)]]

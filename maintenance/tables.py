@@ -1,0 +1,45 @@
+"""The values that the tables at the end of settings.py are made of. Nothing here needs Django to be ready."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+class Queue(StrEnum):
+    """Where jobs wait, by urgency."""
+
+    HIGH = "high"
+    DEFAULT = "default"
+    LOW = "low"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Named workers that serve the same queues, strictly in this order."""
+
+    queues: Sequence[Queue]
+    processes: int
+    timeout: timedelta
+    memory_mb: int
+
+
+def redis_parts(url: str) -> dict[str, Any]:
+    """What django-rq's queue settings call the parts of a Redis URL; its own `URL` key drops the client options.
+
+    Raises ValueError for a URL that is not redis:// or rediss://.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss"}:
+        raise ValueError(f"REDIS_URL must start with redis:// or rediss://, not {parts.scheme}://")
+    database = parts.path.strip("/") or parse_qs(parts.query).get("db", ["0"])[0]
+    return {
+        "HOST": parts.hostname or "127.0.0.1",
+        "PORT": parts.port or 6379,
+        "DB": int(database),
+        "USERNAME": unquote(parts.username) if parts.username else None,
+        "PASSWORD": unquote(parts.password) if parts.password else None,
+        "SSL": parts.scheme == "rediss",
+    }
