@@ -1,0 +1,27 @@
+"""The project's settings on temporary folders and a Valkey of the tests' own; never touches `var/`."""
+
+import os
+import sys
+
+from tests import services
+
+valkey = services.start()
+os.environ["DATA_DIR"] = str(valkey.folder / "data")
+os.environ["REDIS_URL"] = valkey.url
+os.environ["SECRET_KEY"] = "not-a-secret-used-by-tests-only"
+for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "EMBEDDED_MODEL_URL", "QUEUE_CONNECTION"):
+    os.environ.pop(name, None)
+os.environ["FAKE_BACKEND"] = "1"
+os.environ["DEFAULT_BACKEND"] = "fake"
+if database_url := os.environ.get("TEST_DATABASE_URL"):
+    os.environ["DATABASE_URL"] = database_url
+
+from chinese_worker.settings import *  # noqa: E402, F403
+from chinese_worker.settings import DATABASES, STORAGES  # noqa: E402
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # A file, not memory: workers, threads and the ASGI server are other connections to the same database.
+    DATABASES["default"]["TEST"] = {"NAME": str(valkey.folder / f"test-{os.getpid()}.sqlite3")}
+sys.modules["tests.settings"].valkey = valkey  # type: ignore[attr-defined]
