@@ -4,6 +4,7 @@
 reads its values from there, so that it talks to the stack that is running.
 """
 
+import fcntl
 import json
 import os
 import secrets
@@ -16,9 +17,24 @@ import dj_database_url
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("DATA_DIR") or BASE_DIR / "var").resolve()
 STACK_FILE = DATA_DIR / "stack.json"
+STACK_LOCK = DATA_DIR / "runstack.lock"
+
+
+def _stack_runs() -> bool:
+    # A stack that was killed leaves its file behind, but nobody holds its lock any more.
+    try:
+        with STACK_LOCK.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _stack_values() -> dict[str, str]:
+    if not _stack_runs():
+        return {}
     try:
         values = json.loads(STACK_FILE.read_text())["environment"]
     except (OSError, ValueError, KeyError):
@@ -91,6 +107,7 @@ def redis_url() -> str:
 
 def database() -> dict[str, Any]:
     """Django's settings for `DATABASE_URL`; without it, SQLite in the data folder."""
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
     url = text("DATABASE_URL") or f"sqlite:///{DATA_DIR / 'db.sqlite3'}"
     config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=600))
     if config["ENGINE"].endswith("sqlite3"):

@@ -41,6 +41,7 @@ class Job(models.Model):
     timeout_seconds = models.PositiveIntegerField()
     not_before = models.DateTimeField(null=True)
     unique_key = models.CharField(max_length=200, default="", blank=True)
+    starts = models.PositiveIntegerField(default=0, help_text="executions begun")
     dispatch = models.PositiveIntegerField(default=0, help_text="how often it was pushed; only the last push may start")
     lease_token = models.CharField(max_length=32, default="", blank=True)
     lease_expires_at = models.DateTimeField(null=True)
@@ -199,3 +200,17 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.target}"
+
+
+class CacheEntry(models.Model):
+    """One value of the shared cache, as JSON."""
+
+    key = models.CharField(primary_key=True, max_length=255)
+    value = models.JSONField(null=True)
+    expires_at = models.DateTimeField(null=True, db_index=True, help_text="null: kept until it is deleted")
+
+    class Meta:
+        db_table = "cache_entries"
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,48 @@
+"""The messages a run's model gets to see, as values for a backend."""
+
+from collections.abc import Sequence
+
+from django.db.models import Prefetch, Q, QuerySet
+
+from conversations.models import Message, Run, ToolCall
+from models_registry.backends.base import ChatMessage, RequestedCall
+
+
+def of_run(run: Run) -> list[Message]:
+    """Everything up to the run's user message, then what its own earlier turns said. Two queries, whatever the length.
+
+    What a failed run said of which there is a retry is left out: the retry says it anew.
+    """
+    before = Q(position__lte=run.user_message.position) if run.user_message.position is not None else Q()
+    superseded = Run.objects.filter(conversation=run.conversation_id, retry_of__isnull=False).values("retry_of")
+    messages: QuerySet[Message] = (
+        Message.objects.filter(before | Q(run=run), conversation=run.conversation_id, position__isnull=False)
+        .exclude(Q(status=Message.Status.INCOMPLETE) & Q(run__in=superseded))
+        .order_by("position")
+        .prefetch_related(Prefetch("tool_calls", queryset=ToolCall.objects.order_by("position")))
+    )
+    return list(messages)
+
+
+def as_values(messages: Sequence[Message]) -> list[ChatMessage]:
+    """For a backend: without empty assistant messages, which several providers refuse."""
+    return [_value(message) for message in messages if _says_something(message)]
+
+
+def _says_something(message: Message) -> bool:
+    return message.role != Message.Role.ASSISTANT or bool(message.content or message.tool_calls.all())
+
+
+def _value(message: Message) -> ChatMessage:
+    return ChatMessage(
+        role=message.role,
+        content=message.content,
+        thinking=message.thinking,
+        name=message.name,
+        tool_call_id=message.tool_call_id,
+        tool_calls=[
+            RequestedCall(provider_id=call.call_id, name=call.name, arguments=call.arguments)
+            for call in message.tool_calls.all()
+        ],
+        provider_data=message.provider_data,
+    )

@@ -1,0 +1,213 @@
+"""The core job. `process_turn` reads as its documentation does: docs/turn.md follows it line by line."""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.db import transaction
+
+from conversations import crash, history, journal, retries, stops, tools, transitions, turns
+from conversations.context import ContextTooSmall
+from conversations.models import Agent, Message, Run
+from conversations.stream import Publisher
+from conversations.transitions import AlreadyMoved
+from maintenance import executor
+from maintenance.errors import Invalid
+from maintenance.ledger import Failure, JobError, job
+from maintenance.logs import log_context
+from maintenance.models import Job, new_job_id
+from maintenance.tables import Queue
+from models_registry.backends.base import Cancellation, ChatRequest, Reply
+from models_registry.errors import BackendError, Cancelled, ContextWindowExceeded, StreamEnded
+
+logger = logging.getLogger(__name__)
+
+Status = Run.Status
+
+
+def fail_run(failure: Failure, *, run_id: int) -> None:
+    """The job failed for good, so the run does: in the same transaction, with the text so far kept."""
+    run = Run.objects.select_related("user_message").get(pk=run_id)
+    cancelled = failure.code == "cancelled" or run.status == Status.CANCELLING
+    try:
+        if cancelled:
+            _start(transitions.end(run, Status.CANCELLED))
+        else:
+            _start(transitions.end(run, Status.FAILED, error_code=failure.code, error=failure.message[:500]))
+    except AlreadyMoved:
+        logger.info("run %s had ended already", run_id)
+
+
+def recover_run(*, lease_token: str, run_id: int) -> Failure | None:
+    """The worker died. None: the turn is taken again, from where the journal says it was."""
+    return crash.recover(run_id, lease_token)
+
+
+def retry_run(*, run_id: int) -> Job | None:
+    """An operator retries the job: a new run for the same user message."""
+    retry = retries.again(Run.objects.get(pk=run_id))
+    return enqueue(retry)
+
+
+def cancel_run(*, run_id: int) -> None:
+    """An operator cancels the job: the run is stopped as by its user."""
+    _start(stops.stop(Run.objects.get(pk=run_id)))
+
+
+@job(
+    queue=Queue.DEFAULT,
+    timeout=timedelta(minutes=5),
+    max_attempts=1,
+    on_failure=fail_run,
+    on_lost=recover_run,
+    on_retry=retry_run,
+    on_cancel=cancel_run,
+)
+def process_turn(*, run_id: int) -> None:
+    """Take one turn of a run: one model call, and the tool calls it asks for."""
+    run = turns.claim(run_id, _lease_token())  # 1. claim; cancelled, or taken by another worker: nothing to do
+    if run is None:
+        return
+    with _held(run):
+        _refuse_inactive(run.conversation.agent)
+        resolved = turns.resolve(run)  # 2. backend and normalised configuration
+        if run.turn_count > run.max_turns:  # 3. max turns
+            return _end(run, Status.INCOMPLETE, reason="max_turns", turn_count=run.max_turns)
+        messages = history.of_run(run)
+        snapshot = turns.snapshot(run, resolved, messages)  # 4. the system prompt, 5. the snapshot: on the first turn
+        draft, cancellation = turns.draft(run, messages), Cancellation()
+        with Publisher(run, draft, cancellation) as publish, _kept(run, draft, publish):
+            message = turns.stored_reply(run, messages)
+            if message is None:
+                request, run.context_trimmed = turns.request(run, snapshot, resolved.config, messages)
+                _announce(run, publish, resolved.config.model)
+                reply = resolved.backend.stream(request, publish.text, cancellation)  # 6. call the backend, streaming
+                message = _record(run, draft, reply, request, publish)  # 7. store it, then its tool calls
+                waiting = tools.process(run, message, reply.tool_calls if reply.whole else (), publish)
+            else:
+                waiting = False
+        _conclude(run, message, waiting)  # 8. wait, complete, or the next turn
+    return None
+
+
+def enqueue(run: Run, queue: Queue = Queue.DEFAULT) -> Job:
+    """Put the job of a queued run into the ledger, under the id that the run names."""
+    conversation = run.conversation
+    tags = (f"conversation:{conversation.pk}", f"agent:{conversation.agent_id}", f"user:{conversation.user_id}")
+    return process_turn.on(queue).identified(str(run.job_id)).tagged(*tags).enqueue(run_id=run.pk)
+
+
+def _start(promoted: Run | None) -> None:
+    if promoted is not None:
+        enqueue(promoted)
+
+
+def _lease_token() -> str:
+    execution = executor.current()
+    return execution.execution.lease_token if execution else secrets.token_hex(16)
+
+
+@contextmanager
+def _held(run: Run) -> Iterator[None]:
+    """Keep the run's lease while the body works, and turn what can go wrong into the run's ending."""
+    log_context.set({**log_context.get(), "run": run.pk, "conversation": run.conversation_id})
+    execution = executor.current()
+
+    def renewal() -> bool:
+        return turns.renew(run)
+
+    if execution:
+        execution.heartbeat.also(renewal)
+    try:
+        yield
+    except Cancelled:
+        _end(run, Status.CANCELLED)
+    except (ContextTooSmall, ContextWindowExceeded):
+        _end(run, Status.INCOMPLETE, reason="context_window")
+    except BackendError as error:
+        raise JobError(error.message, code=error.code, permanent=True) from error
+    except Invalid as error:
+        raise JobError(error.message, code=error.code, permanent=True) from error
+    finally:
+        if execution:
+            execution.heartbeat.no_longer(renewal)
+
+
+@contextmanager
+def _kept(run: Run, draft: journal.Draft, publish: Publisher) -> Iterator[None]:
+    """However the body ends, what was said and how many events there were is stored."""
+    try:
+        yield
+    finally:
+        publish.close()
+        if publish.fenced:
+            raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
+        if publish.broken:
+            raise JobError("The answer could not be stored.", code="not_stored", permanent=True)
+        turns.keep_text(run, draft, publish.seq)
+
+
+def _refuse_inactive(agent: Agent) -> None:
+    if agent.status != Agent.Status.ACTIVE:
+        raise JobError(f"The agent “{agent.name}” is inactive.", code="agent_inactive", permanent=True)
+
+
+def _announce(run: Run, publish: Publisher, model: str) -> None:
+    if run.attempt > 1:
+        publish.event("attempt_started", discard_from=publish.draft.content_before)
+    if run.turn_count == 1:
+        publish.event("status_changed", status="processing", stats={"turns": 0, "tokens": 0})
+    publish.event("turn_started", max_turns=run.max_turns, model=model)
+    if run.context_trimmed:
+        publish.event("context_trimmed", messages=run.context_trimmed)
+
+
+def _record(run: Run, draft: journal.Draft, reply: Reply, request: ChatRequest, publish: Publisher) -> Message:
+    if not reply.whole and not reply.content:
+        raise StreamEnded("The backend's answer broke off before it said anything.")
+    publish.hand_over()
+    return turns.record(run, draft, reply, turns.usage_of(reply, request))
+
+
+def _conclude(run: Run, message: Message, waiting: bool) -> None:
+    if waiting:
+        return
+    if message.tool_calls.exists():
+        _next_turn(run)
+    else:
+        status, reason = turns.conclusion(message)
+        _end(run, status, reason=reason)
+
+
+@transaction.atomic
+def _next_turn(run: Run) -> None:
+    token, run.lease_token = run.lease_token, ""
+    changes = {**turns.counted(run), "job_id": new_job_id(), "queued_at": run.queued_at}
+    if transitions.move(run, Status.QUEUED, held_by=token, lease_token="", lease_expires_at=None, **changes):
+        # Before everything that waits: a conversation under way is not overtaken.
+        enqueue(run, Queue.HIGH)
+    else:
+        run.lease_token = token
+        _end(run, Status.CANCELLED)
+
+
+def _end(run: Run, status: Status, **changes: object) -> None:
+    token = run.lease_token
+    try:
+        with transaction.atomic():
+            _start(transitions.end(run, status, held_by=token, **changes))
+    except AlreadyMoved:
+        # It was stopped while it was about to end otherwise.
+        logger.info("run %s could not become %s", run.pk, status)
+        cancel_stopped(run, token)
+
+
+def cancel_stopped(run: Run, token: str) -> None:
+    """Cancel a run that was asked to stop and is still this worker's."""
+    try:
+        with transaction.atomic():
+            _start(transitions.end(run, Status.CANCELLED, held_by=token, origin=(Status.CANCELLING,)))
+    except AlreadyMoved:
+        logger.warning("run %s is no longer this worker's", run.pk)

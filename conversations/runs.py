@@ -1,0 +1,96 @@
+"""The verbs on runs: start, cancel, retry. View, admin and command call these; none holds a rule of its own."""
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from conversations import jobs, retries, stops, transitions
+from conversations.models import Conversation, Message, OnBusy, Run
+from maintenance import ledger
+from maintenance.errors import Invalid, Refusal
+from maintenance.models import Job, new_job_id
+
+Status = Run.Status
+
+
+@transaction.atomic
+def start(conversation: Conversation, content: str, *, on_busy: str | None = None) -> Run:
+    """Store a user message and make the run that answers it: queued, or pending behind the one under way.
+
+    `on_busy` is what to do while a run is open; by default the agent's. Raises Invalid for empty or too long content,
+    Refusal `run_active` for `reject`, Refusal `too_many_pending` where too many wait already.
+    """
+    _check(content)
+    conversation = transitions.lock(conversation.pk)
+    unfinished = list(Run.objects.filter(conversation=conversation).exclude(status__in=Run.TERMINAL))
+    if not unfinished:
+        run = _make(conversation, content, Status.QUEUED)
+        jobs.enqueue(run)
+        return run
+    if OnBusy(on_busy or conversation.agent.on_busy) == OnBusy.REJECT:
+        retries.refuse_while_open(conversation.pk)
+    if len(unfinished) > settings.RUN_PENDING_MAX:
+        raise Refusal("Too many messages wait in this conversation.", code="too_many_pending", status_code=429)
+    return _make(conversation, content, Status.PENDING)
+
+
+def _check(content: str) -> None:
+    if not content.strip():
+        raise Invalid("The message is empty.", errors={"content": ["This field may not be blank."]})
+    if "\x00" in content:
+        raise Invalid("The message has a null character.", errors={"content": ["Null characters are not allowed."]})
+    if len(content.encode()) > settings.MESSAGE_MAX_BYTES:
+        limit = f"The message is longer than {settings.MESSAGE_MAX_BYTES} bytes."
+        raise Invalid(limit, code="too_large", status_code=413, errors={"content": [limit]})
+
+
+def _make(conversation: Conversation, content: str, state: Status) -> Run:
+    queued = state == Status.QUEUED
+    message = Message.objects.create(
+        conversation=conversation,
+        position=transitions.next_position(conversation.pk) if queued else None,
+        role=Message.Role.USER,
+        content=content,
+        status=Message.Status.COMPLETE if queued else Message.Status.QUEUED,
+    )
+    run = Run.objects.create(
+        conversation=conversation,
+        user_message=message,
+        status=state,
+        max_turns=conversation.agent.max_turns,
+        queued_at=timezone.now() if queued else None,
+        job_id=new_job_id() if queued else None,
+    )
+    transitions.follow(run)
+    return run
+
+
+def cancel(conversation: Conversation) -> Run | None:
+    """Stop the conversation's open run. None where nothing is open. A message that waits behind it runs next."""
+    run = Run.objects.filter(conversation=conversation, status__in=Run.OPEN).first()
+    return stop(run) if run else None
+
+
+@transaction.atomic
+def stop(run: Run) -> Run:
+    """Stop one run, in whatever state it is. Doing it again, or to one that has ended, changes nothing."""
+    before = run.status
+    promoted = stops.stop(run)
+    if before == Status.QUEUED and run.job_id:
+        _withdraw(str(run.job_id))
+    if promoted:
+        jobs.enqueue(promoted)
+    return run
+
+
+def _withdraw(job_id: str) -> None:
+    if Job.objects.filter(pk=job_id, status__in=Job.WAITING).exists():
+        ledger.cancel(job_id)
+
+
+@transaction.atomic
+def retry(run: Run) -> Run:
+    """Answer the same user message again with a new run. Raises Refusal `run_active` or `not_retryable`."""
+    again = retries.again(run)
+    jobs.enqueue(again)
+    return again

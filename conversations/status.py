@@ -1,0 +1,126 @@
+"""What clients are told about a run: wire status, statistics, terminal event."""
+
+from datetime import datetime
+from typing import Any
+
+from conversations.models import Conversation, Message, Run
+
+Status = Run.Status
+
+_WIRE = {
+    Status.WAITING_FOR_TOOL: "waiting_for_tool",
+    Status.COMPLETED: "completed",
+    Status.INCOMPLETE: "completed",
+    Status.FAILED: "failed",
+    Status.EXPIRED: "failed",
+    Status.CANCELLED: "cancelled",
+}
+_CONVERSATION = {
+    Status.WAITING_FOR_TOOL: Conversation.Status.PAUSED,
+    Status.COMPLETED: Conversation.Status.COMPLETED,
+    Status.INCOMPLETE: Conversation.Status.COMPLETED,
+    Status.FAILED: Conversation.Status.FAILED,
+    Status.EXPIRED: Conversation.Status.FAILED,
+    Status.CANCELLED: Conversation.Status.CANCELLED,
+}
+
+
+def wire(run: Run | None) -> str:
+    """processing, waiting_for_tool, completed, failed or cancelled; `completed` where nothing ever ran."""
+    return "completed" if run is None else _WIRE.get(Status(run.status), "processing")
+
+
+def of_conversation(run_status: str) -> Conversation.Status:
+    """The conversation's status that goes with its newest run's."""
+    return _CONVERSATION.get(Status(run_status), Conversation.Status.ACTIVE)
+
+
+def current_run(conversation: Conversation) -> Run | None:
+    """The open run; else the oldest pending one; else the newest. One query."""
+    runs = Run.objects.filter(conversation=conversation)
+    unfinished = runs.exclude(status__in=Run.TERMINAL).order_by("id").first()
+    return unfinished or runs.order_by("-id").first()
+
+
+def stats(run: Run | None) -> dict[str, int]:
+    """Turns and tokens of one run."""
+    if run is None:
+        return {"turns": 0, "tokens": 0}
+    return {"turns": run.turn_count, "tokens": run.prompt_tokens + run.completion_tokens}
+
+
+def usage(run: Run) -> dict[str, Any]:
+    """Tokens of the run; `estimated` where the backend did not count."""
+    return {
+        "prompt_tokens": run.prompt_tokens,
+        "completion_tokens": run.completion_tokens,
+        "total_tokens": run.prompt_tokens + run.completion_tokens,
+        "cached_tokens": run.cached_tokens,
+        "reasoning_tokens": run.reasoning_tokens,
+        "estimated": run.usage_estimated,
+    }
+
+
+def timings(run: Run) -> dict[str, float | None]:
+    """Seconds: in the queue, from the start to the first token, from the start to the end."""
+    return {
+        "queue_wait_seconds": _between(run.queued_at, run.started_at),
+        "first_token_seconds": _between(run.started_at, run.first_token_at),
+        "run_seconds": _between(run.started_at, run.finished_at),
+    }
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    return round((end - start).total_seconds(), 4) if start and end else None
+
+
+def payload(conversation: Conversation) -> dict[str, Any]:
+    """The body of `GET …/status`."""
+    run = current_run(conversation)
+    body: dict[str, Any] = {
+        "status": wire(run),
+        "conversation_id": conversation.pk,
+        "run_id": run.pk if run else None,
+        "stats": stats(run),
+    }
+    return body | (_ending(run) if run and run.status in Run.TERMINAL else {})
+
+
+def _ending(run: Run) -> dict[str, Any]:
+    if run.status == Status.INCOMPLETE:
+        return {"reason": run.reason}
+    if run.status in (Status.FAILED, Status.EXPIRED):
+        return {"error": run.error, "error_code": run.error_code}
+    return {}
+
+
+def terminal_event(run: Run) -> tuple[str, dict[str, Any]]:
+    """Name and data of the event that ends a run's stream, from the database. One query for the last message.
+
+    Raises ValueError for a run that has not ended.
+    """
+    if run.status not in Run.TERMINAL:
+        raise ValueError(f"run {run.pk} is {run.status}")
+    name = wire(run)
+    data: dict[str, Any] = {"status": name, "stats": stats(run), **_ending(run)}
+    if name == "completed":
+        data |= {"usage": usage(run), "timings": timings(run), "messages": _last_message(run)}
+    return name, data
+
+
+def _last_message(run: Run) -> list[dict[str, Any]]:
+    message = Message.objects.filter(run=run, role=Message.Role.ASSISTANT).order_by("-position").first()
+    if message is None:
+        return []
+    return [
+        {
+            "id": message.pk,
+            "position": message.position,
+            "role": message.role,
+            "content": message.content,
+            "thinking": message.thinking,
+            "status": message.status,
+            "token_count": message.token_count,
+            "created_at": message.created_at.isoformat(),
+        }
+    ]

@@ -1,0 +1,121 @@
+"""A run's changes of state, each one conditional update: of two that want one, one wins, and an end is for good.
+
+docs/turn.md shows the table of states; a test compares it with this file.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Max, Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from conversations import status, stream
+from conversations.models import Conversation, Message, Run
+from maintenance.models import new_job_id
+
+Status = Run.Status
+
+TRANSITIONS: dict[str, tuple[str, ...]] = {
+    Status.PENDING: (Status.QUEUED, Status.CANCELLED),
+    Status.QUEUED: (Status.RUNNING, Status.CANCELLED, Status.FAILED),
+    Status.RUNNING: (
+        Status.WAITING_FOR_TOOL,
+        Status.QUEUED,
+        Status.COMPLETED,
+        Status.INCOMPLETE,
+        Status.FAILED,
+        Status.CANCELLING,
+    ),
+    Status.WAITING_FOR_TOOL: (Status.QUEUED, Status.CANCELLED, Status.EXPIRED),
+    Status.CANCELLING: (Status.CANCELLED, Status.COMPLETED, Status.INCOMPLETE),
+    **{terminal: () for terminal in Run.TERMINAL},
+}
+
+
+def move(run: Run, to: Status, *, held_by: str | None = None, origin: Iterable[str] = (), **changes: Any) -> bool:
+    """Change the run's state where the table allows it from the state it is in. False where somebody was faster.
+
+    `held_by`, a lease token, refuses a writer that no longer holds the run. `changes` are further columns. On success
+    `run` and its conversation's status follow.
+    """
+    allowed = [state for state, targets in TRANSITIONS.items() if to in targets]
+    rows = Run.objects.filter(pk=run.pk, status__in=set(allowed) & set(origin) if origin else allowed)
+    if held_by is not None:
+        rows = rows.filter(lease_token=held_by)
+    if not rows.update(status=to, **changes):
+        return False
+    run.status = to
+    for name, value in changes.items():
+        setattr(run, name, value)
+    follow(run)
+    return True
+
+
+def follow(run: Run) -> None:
+    """Give the conversation the status that goes with this run's."""
+    now = timezone.now()
+    changes: dict[str, Any] = {"status": status.of_conversation(run.status), "last_activity_at": now, "updated_at": now}
+    if run.status in Run.TERMINAL:
+        changes["completed_at"] = now
+    else:
+        changes |= {"completed_at": None, "started_at": Coalesce(F("started_at"), now)}
+    Conversation.objects.filter(pk=run.conversation_id).update(**changes)
+
+
+def end(run: Run, to: Status, *, held_by: str | None = None, origin: Iterable[str] = (), **changes: Any) -> Run | None:
+    """Make the run terminal and promote the next one, which is returned for the caller to enqueue.
+
+    Raises AlreadyMoved where the run was not in a state that may end so. Its terminal event follows the commit.
+    """
+    with transaction.atomic():
+        lock(run.conversation_id)
+        ended = {
+            "finished_at": timezone.now(),
+            "lease_token": "",
+            "lease_expires_at": None,
+            "last_seq": run.last_seq + 1,
+            **changes,
+        }
+        if not move(run, to, held_by=held_by, origin=origin, **ended):
+            raise AlreadyMoved(run)
+        Message.objects.filter(run=run, status=Message.Status.STREAMING).update(status=Message.Status.INCOMPLETE)
+        Message.objects.filter(pk=run.user_message_id, status=Message.Status.QUEUED).update(
+            status=Message.Status.COMPLETE
+        )
+        transaction.on_commit(lambda: stream.announce_end(run), robust=True)
+        return promote(run.conversation_id)
+
+
+class AlreadyMoved(Exception):
+    """Somebody else changed the run's state first; there is nothing left to do."""
+
+
+def lock(conversation_id: int) -> Conversation:
+    """Serialise decisions about one conversation. On SQLite BEGIN IMMEDIATE has locked already."""
+    return Conversation.objects.select_for_update(of=("self",)).select_related("agent").get(pk=conversation_id)
+
+
+def promote(conversation_id: int) -> Run | None:
+    """Let the oldest pending run become queued where no run is open. Call it inside a transaction, under `lock`."""
+    runs = Run.objects.filter(conversation=conversation_id)
+    if runs.filter(status__in=Run.OPEN).exists():
+        return None
+    oldest = runs.filter(status=Status.PENDING).order_by("id").first()
+    if oldest is None or not move(oldest, Status.QUEUED, queued_at=timezone.now(), job_id=new_job_id()):
+        return None
+    place(oldest)
+    return oldest
+
+
+def place(run: Run) -> None:
+    """Give the run's user message its position: from now on it is part of the history."""
+    Message.objects.filter(pk=run.user_message_id, position=None).update(
+        position=next_position(run.conversation_id), status=Message.Status.COMPLETE
+    )
+
+
+def next_position(conversation_id: int) -> int:
+    last = Message.objects.filter(~Q(position=None), conversation=conversation_id).aggregate(last=Max("position"))
+    return (last["last"] or 0) + 1

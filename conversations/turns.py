@@ -1,0 +1,200 @@
+"""The steps of a turn. Each is one small function; `jobs.process_turn` puts them in order."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from conversations import context, history, journal, prompts, transitions
+from conversations.models import Conversation, Message, Run, Snapshot
+from maintenance import executor
+from models_registry import catalog
+from models_registry.backends.base import ChatMessage, ChatRequest, FinishReason, ModelConfig, Reply, Timeouts, Usage
+
+Status = Run.Status
+# What a turn keeps of its job's time for storing what was said.
+CLOSING_SECONDS = 15
+UNLIMITED_SECONDS = 24 * 3600.0
+STREAM_ENDED = "stream_ended"
+INCOMPLETE_REASONS = {
+    FinishReason.LENGTH.value: "max_tokens",
+    FinishReason.CONTENT_FILTER.value: "content_filter",
+    STREAM_ENDED: STREAM_ENDED,
+}
+
+
+def claim(run_id: int, lease_token: str) -> Run | None:
+    """Take a queued run for this worker, with all its relations. None where it is not to be had: nothing to do."""
+    run = (
+        Run.objects.select_related("conversation__agent", "conversation__user", "user_message", "snapshot")
+        .filter(pk=run_id, status=Status.QUEUED)
+        .first()
+    )
+    if run is None or not transitions.move(run, Status.RUNNING, held_by="", **lease(lease_token), **_start(run)):
+        return None
+    return run
+
+
+def lease(token: str) -> dict[str, Any]:
+    return {
+        "lease_token": token,
+        "lease_expires_at": timezone.now() + timedelta(seconds=settings.LEASE_SECONDS),
+    }
+
+
+def _start(run: Run) -> dict[str, Any]:
+    return {"started_at": run.started_at or timezone.now(), "turn_count": run.turn_count + 1}
+
+
+def renew(run: Run) -> bool:
+    """Keep the run's lease. False where it is gone."""
+    held = Run.objects.filter(pk=run.pk, lease_token=run.lease_token)
+    return bool(held.update(lease_expires_at=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)))
+
+
+def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) -> Snapshot:
+    """What the run is made with: taken on its first turn, and used on all later ones."""
+    if hasattr(run, "snapshot"):
+        return run.snapshot
+    assembled = prompts.assemble(run, len(messages))
+    return Snapshot.objects.create(
+        run=run,
+        agent_name=run.conversation.agent.name,
+        system_prompt=assembled.text,
+        variables=assembled.variables,
+        tools=[],
+        config=vars(resolved.config),
+        warnings=resolved.warnings,
+        backend=resolved.name,
+        model=resolved.config.model,
+    )
+
+
+def resolve(run: Run) -> catalog.Resolved:
+    """The backend and its normalised configuration: from the snapshot once there is one. Raises BackendError."""
+    if hasattr(run, "snapshot"):
+        taken = run.snapshot
+        return catalog.resolve(taken.backend, {k: v for k, v in taken.config.items() if v not in (None, [])})
+    agent = run.conversation.agent
+    return catalog.resolve(agent.ai_backend, agent.model_config)
+
+
+def request(run: Run, taken: Snapshot, config: ModelConfig, messages: Sequence[Message]) -> tuple[ChatRequest, int]:
+    """The request, and how many messages were left out of it to fit the window. Raises ContextTooSmall."""
+    values = history.as_values(messages)
+    chosen = context.choose(values, system_prompt=taken.system_prompt, tools=(), config=config)
+    system = [ChatMessage(role="system", content=taken.system_prompt)] if taken.system_prompt else []
+    return ChatRequest(messages=[*system, *chosen.messages], config=config, timeouts=timeouts(config)), chosen.trimmed
+
+
+def timeouts(config: ModelConfig) -> Timeouts:
+    """Limits of the call, inside what is left of the job's time."""
+    execution = executor.current()
+    left = execution.seconds_left(UNLIMITED_SECONDS) if execution else UNLIMITED_SECONDS
+    total = max(1.0, left - CLOSING_SECONDS)
+    first_byte = min(total, float(config.timeout)) if config.timeout else total
+    return Timeouts(
+        connect=settings.BACKEND_CONNECT_TIMEOUT_SECONDS,
+        first_byte=first_byte,
+        idle=min(total, settings.BACKEND_IDLE_TIMEOUT_SECONDS),
+        total=total,
+    )
+
+
+def draft(run: Run, messages: Sequence[Message]) -> journal.Draft:
+    """The message this turn will write, after everything that is there."""
+    own = [message for message in messages if message.run_id == run.pk and message.role == Message.Role.ASSISTANT]
+    return journal.Draft(
+        position=max((message.position or 0 for message in messages), default=0) + 1,
+        content_before=sum(len(message.content) for message in own),
+        thinking_before=sum(len(message.thinking) for message in own),
+    )
+
+
+@transaction.atomic
+def record(run: Run, written: journal.Draft, reply: Reply, usage: Usage) -> Message:
+    """Store the assistant's message as it was said, and count what it cost."""
+    message = Message(
+        pk=written.message_id,
+        conversation_id=run.conversation_id,
+        run=run,
+        position=written.position,
+        role=Message.Role.ASSISTANT,
+        content=reply.content,
+        thinking=reply.thinking,
+        status=Message.Status.COMPLETE if reply.whole else Message.Status.INCOMPLETE,
+        finish_reason=(reply.finish_reason or "") if reply.whole else STREAM_ENDED,
+        token_count=usage.completion,
+        provider_data=dict(reply.provider_data),
+        created_at=timezone.now(),
+    )
+    message.save(force_insert=not written.stored, force_update=written.stored)
+    _count(run, usage)
+    written.message_id = message.pk
+    return message
+
+
+def stored_reply(run: Run, messages: Sequence[Message]) -> Message | None:
+    """The reply of this very turn, where a worker died after storing it: the model is not asked again."""
+    last = messages[-1] if messages else None
+    if last is None or last.run_id != run.pk or last.role != Message.Role.ASSISTANT:
+        return None
+    return last if last.status != Message.Status.STREAMING else None
+
+
+def conclusion(message: Message) -> tuple[Status, str]:
+    """The run's final status and reason after a reply without tool calls."""
+    reason = INCOMPLETE_REASONS.get(message.finish_reason, "")
+    return (Status.INCOMPLETE, reason) if reason else (Status.COMPLETED, "")
+
+
+def keep_text(run: Run, written: journal.Draft, seq: int) -> None:
+    """Store what was said before the turn went wrong."""
+    run.last_seq = seq
+    if written.unsaved:
+        journal.save(run, written, *written.take(), seq)
+    Run.objects.filter(pk=run.pk, lease_token=run.lease_token).update(last_seq=seq)
+
+
+def _count(run: Run, usage: Usage) -> None:
+    run.prompt_tokens += usage.prompt
+    run.completion_tokens += usage.completion
+    run.cached_tokens += usage.cached
+    run.reasoning_tokens += usage.reasoning
+    run.usage_estimated = run.usage_estimated or usage.estimated
+    Run.objects.filter(pk=run.pk, lease_token=run.lease_token).update(**counted(run))
+    Conversation.objects.filter(pk=run.conversation_id).update(
+        turn_count=F("turn_count") + 1,
+        prompt_tokens=F("prompt_tokens") + usage.prompt,
+        completion_tokens=F("completion_tokens") + usage.completion,
+    )
+
+
+def counted(run: Run) -> dict[str, Any]:
+    return {
+        name: getattr(run, name)
+        for name in (
+            "prompt_tokens",
+            "completion_tokens",
+            "cached_tokens",
+            "reasoning_tokens",
+            "usage_estimated",
+            "last_seq",
+            "context_trimmed",
+        )
+    }
+
+
+def usage_of(reply: Reply, asked: ChatRequest) -> Usage:
+    """What the backend counted, or our own estimate, marked as one."""
+    if reply.usage is not None:
+        return reply.usage
+    return Usage(
+        prompt=sum(map(context.message_tokens, asked.messages)),
+        completion=context.estimate(reply.content + reply.thinking),
+        estimated=True,
+    )

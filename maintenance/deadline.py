@@ -1,0 +1,61 @@
+"""Time limits for code: a job's, by an alarm in the main thread, and one for pure Python in any thread."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+class JobTimeout(BaseException):
+    """The job's time is over. Not an Exception, so that a job which catches those does not swallow it."""
+
+
+class TimeOver(Exception):
+    """A limit set with `time_limited` is over."""
+
+
+def _raise(signum: int, frame: FrameType | None) -> None:
+    raise JobTimeout
+
+
+@contextmanager
+def deadline(seconds: float | None) -> Iterator[None]:
+    """Raise JobTimeout in the body after so many seconds; None, or a thread that gets no signals, means no limit.
+
+    Code that blocks in C without returning to the interpreter is out of reach: the worker kills the process then.
+    """
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGALRM, _raise)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@contextmanager
+def time_limited(seconds: float) -> Iterator[None]:
+    """Raise TimeOver in the body once so many seconds have passed. For Python code that must end in any thread.
+
+    By tracing, since a request's thread gets no signals: lines run slower meanwhile, so keep the body small.
+    """
+    until = time.monotonic() + seconds
+
+    def look(frame: FrameType, event: str, argument: Any) -> Any:
+        if time.monotonic() > until:
+            raise TimeOver
+        return look
+
+    previous = sys.gettrace()
+    sys.settrace(look)
+    try:
+        yield
+    finally:
+        sys.settrace(previous)

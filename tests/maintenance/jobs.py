@@ -1,0 +1,71 @@
+"""A menu of job functions for the tests of the ledger and the worker."""
+
+import ctypes
+import os
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from maintenance.ledger import Failure, JobError, job
+from maintenance.tables import Queue
+
+TERMS = {"queue": Queue.DEFAULT, "timeout": timedelta(seconds=30)}
+
+
+def mark(path: str, text: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(text + "\n")
+
+
+@job(**TERMS, max_attempts=1)
+def write_line(*, path: str, text: str) -> None:
+    mark(path, text)
+
+
+@job(**TERMS, max_attempts=3)
+def always_fails(*, path: str) -> None:
+    mark(path, "tried")
+    raise RuntimeError("it broke")
+
+
+@job(**TERMS, max_attempts=3)
+def fails_for_good(*, path: str) -> None:
+    mark(path, "tried")
+    raise JobError("It cannot work.", code="cannot_work", permanent=True)
+
+
+def note_failure(failure: Failure, *, path: str) -> None:
+    mark(path, f"failed: {failure.code}")
+
+
+@job(**TERMS, max_attempts=1, on_failure=note_failure)
+def kills_its_worker(*, path: str) -> None:
+    mark(path, "started")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job(queue=Queue.DEFAULT, timeout=timedelta(seconds=1), max_attempts=1, on_failure=note_failure)
+def sleeps_in_c(*, path: str) -> None:
+    """`sleep` of libc with the GIL held: no signal handler of Python's runs."""
+    mark(path, "started")
+    ctypes.PyDLL(None).usleep(60_000_000)
+
+
+@job(queue=Queue.DEFAULT, timeout=timedelta(seconds=1), max_attempts=1, on_failure=note_failure)
+def swallows_exceptions(*, path: str) -> None:
+    mark(path, "started")
+    for _ in range(600):
+        try:
+            time.sleep(0.1)
+        except Exception:  # what a careless job does
+            continue
+
+
+@job(**TERMS, max_attempts=1)
+def waits_for_file(*, path: str, until: str) -> None:
+    """Marks its start, runs until the file `until` exists, and marks its end."""
+    mark(path, f"started {os.getpid()}")
+    while not Path(until).exists():
+        time.sleep(0.01)
+    mark(path, "ended")
