@@ -1,0 +1,1 @@
+"""The stack: everything the server is made of, started, watched and stopped by one command, `runstack`."""

@@ -1,0 +1,47 @@
+"""Being told to stop, once or twice, and being woken when a child ends."""
+
+import select
+import signal
+import socket
+import time
+from types import FrameType
+
+_SAME_REQUEST_SECONDS = 1.0
+
+
+class StopSignals:
+    """Counts requests to stop: Ctrl-C, SIGTERM, a closed terminal. To be made in the main thread, once."""
+
+    def __init__(self) -> None:
+        self._requested_at: float | None = None
+        self.at_once = False
+        self._reader, writer = socket.socketpair()
+        self._reader.setblocking(False)
+        writer.setblocking(False)
+        self._writer = writer
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._request)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    @property
+    def stop(self) -> bool:
+        """Someone asked to stop."""
+        return self._requested_at is not None
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until a signal comes, a child's end included, at most this long."""
+        select.select([self._reader], [], [], seconds)
+        try:
+            while self._reader.recv(512):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _request(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._requested_at is None:
+            self._requested_at = now
+        # make passes SIGTERM on to its children: a signal to the whole group arrives here twice.
+        elif now - self._requested_at > _SAME_REQUEST_SECONDS:
+            self.at_once = True
