@@ -33,9 +33,10 @@ def fail_run(failure: Failure, *, run_id: int) -> None:
     cancelled = failure.code == "cancelled" or run.status == Status.CANCELLING
     try:
         if cancelled:
-            _start(transitions.end(run, Status.CANCELLED))
+            ended = transitions.end(run, Status.CANCELLED)
         else:
-            _start(transitions.end(run, Status.FAILED, error_code=failure.code, error=failure.message[:500]))
+            ended = transitions.end(run, Status.FAILED, error_code=failure.code, error=failure.message[:500])
+        _start(ended)
     except AlreadyMoved:
         logger.info("run %s had ended already", run_id)
 
@@ -69,7 +70,7 @@ def process_turn(*, run_id: int) -> None:
     """Take one turn of a run: one model call, and the tool calls it asks for."""
     run = turns.claim(run_id, _lease_token())  # 1. claim; cancelled, or taken by another worker: nothing to do
     if run is None:
-        return
+        return None
     with _held(run):
         _refuse_inactive(run.conversation.agent)
         resolved = turns.resolve(run)  # 2. backend and normalised configuration
@@ -84,10 +85,8 @@ def process_turn(*, run_id: int) -> None:
                 request, run.context_trimmed = turns.request(run, snapshot, resolved.config, messages)
                 _announce(run, publish, resolved.config.model)
                 reply = resolved.backend.stream(request, publish.text, cancellation)  # 6. call the backend, streaming
-                message = _record(run, draft, reply, request, publish)  # 7. store it, then its tool calls
-                waiting = tools.process(run, message, reply.tool_calls if reply.whole else (), publish)
-            else:
-                waiting = False
+                message = _record(run, draft, reply, request, publish)  # 7. store it with its tool calls,
+            waiting = tools.process(run, message, publish)  # then process those
         _conclude(run, message, waiting)  # 8. wait, complete, or the next turn
     return None
 
@@ -138,15 +137,19 @@ def _held(run: Run) -> Iterator[None]:
 @contextmanager
 def _kept(run: Run, draft: journal.Draft, publish: Publisher) -> Iterator[None]:
     """However the body ends, what was said and how many events there were is stored."""
+    whole = False
     try:
         yield
+        whole = True
     finally:
         publish.close()
+        run.last_seq = publish.seq
         if publish.fenced:
             raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
         if publish.broken:
             raise JobError("The answer could not be stored.", code="not_stored", permanent=True)
-        turns.keep_text(run, draft, publish.seq)
+        if not whole:
+            turns.keep_text(run, draft, publish.seq)
 
 
 def _refuse_inactive(agent: Agent) -> None:
@@ -197,7 +200,11 @@ def _end(run: Run, status: Status, **changes: object) -> None:
     token = run.lease_token
     try:
         with transaction.atomic():
-            _start(transitions.end(run, status, held_by=token, **changes))
+            _start(
+                transitions.end(
+                    run, status, held_by=token, **{**turns.counted(run), "last_seq": run.last_seq + 1, **changes}
+                )
+            )
     except AlreadyMoved:
         # It was stopped while it was about to end otherwise.
         logger.info("run %s could not become %s", run.pk, status)

@@ -4,6 +4,7 @@ Every write says whether the writer still holds the run: one whose lease is gone
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 from django.db import transaction
@@ -32,11 +33,13 @@ class Draft:
     thinking_before: int = 0
     message_id: int | None = None
     unsaved: bool = False
+    first_at: datetime | None = None
     _pieces: dict[DeltaType, list[str]] = field(default_factory=lambda: {kind: [] for kind in DeltaType})
 
     def add(self, kind: DeltaType, chunk: str) -> None:
         self._pieces[kind].append(chunk)
         self.unsaved = True
+        self.first_at = self.first_at or timezone.now()
 
     @property
     def stored(self) -> bool:
@@ -75,8 +78,7 @@ def save(run: Run, draft: Draft, content: str, thinking: str, seq: int) -> Stand
             draft.message_id = _begin(run, draft, content, thinking)
         else:
             Message.objects.filter(pk=draft.message_id).update(content=content, thinking=thinking)
-        if run.first_token_at is None:
-            run.first_token_at = timezone.now()
+        run.first_token_at = run.first_token_at or draft.first_at
         Run.objects.filter(pk=run.pk).update(last_seq=seq, first_token_at=run.first_token_at)
     return held
 

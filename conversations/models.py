@@ -258,6 +258,8 @@ class ToolCall(models.Model):
         CANCELLED = "cancelled", "cancelled"
         EXPIRED = "expired", "expired"
 
+    UNANSWERED = (Status.PENDING, Status.RUNNING)
+
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="tool_calls")
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="tool_calls")
     call_id = models.CharField(max_length=128)

@@ -17,7 +17,6 @@ from conversations.sandbox import Sandbox
 from maintenance.deadline import TimeOver, time_limited
 from maintenance.errors import Invalid
 
-
 _environment = Sandbox()
 
 

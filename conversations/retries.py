@@ -4,7 +4,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from conversations import transitions
-from conversations.models import Run
+from conversations.models import Conversation, Run
 from maintenance.errors import Refusal
 from maintenance.models import new_job_id
 
@@ -17,7 +17,8 @@ def again(run: Run) -> Run:
 
     Raises Refusal: `run_active` while another run is open, `not_retryable` for one that did not go wrong.
     """
-    conversation = transitions.lock(run.conversation_id)
+    transitions.lock(run.conversation_id)
+    conversation = Conversation.objects.select_related("agent").get(pk=run.conversation_id)
     if run.status not in RETRYABLE:
         raise Refusal(f"The run is {run.status}; only one that did not complete can be retried.", code="not_retryable")
     refuse_while_open(conversation.pk)

@@ -21,7 +21,7 @@ def start(conversation: Conversation, content: str, *, on_busy: str | None = Non
     Refusal `run_active` for `reject`, Refusal `too_many_pending` where too many wait already.
     """
     _check(content)
-    conversation = transitions.lock(conversation.pk)
+    transitions.lock(conversation.pk)
     unfinished = list(Run.objects.filter(conversation=conversation).exclude(status__in=Run.TERMINAL))
     if not unfinished:
         run = _make(conversation, content, Status.QUEUED)

@@ -108,7 +108,7 @@ class Publisher:
             self.draft.add(kind, chunk)
             self._change.notify()
 
-    def event(self, name: str, **data: Any) -> None:
+    def event(self, name: str, /, **data: Any) -> None:
         with self._change:
             self._order.append((name, data))
             self._size += COALESCE_CHARACTERS  # not worth waiting for more

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from django.db import transaction
 from django.utils import timezone
 
 from conversations.models import Message, Run, ToolCall
@@ -10,45 +11,49 @@ from conversations.stream import Publisher
 from models_registry.backends.base import RequestedCall
 
 
-def process(run: Run, message: Message, calls: Sequence[RequestedCall], publish: Publisher) -> bool:
-    """Store and answer the calls of one reply, in order. True where the run has to wait for somebody.
+def store(run: Run, message: Message, requested: Sequence[RequestedCall]) -> None:
+    """Write down what the model asked for, in the transaction that stores its message."""
+    ToolCall.objects.bulk_create(
+        ToolCall(
+            message=message,
+            run=run,
+            # Providers number calls anew in each reply, or not at all: the id is ours, theirs stands beside it.
+            call_id=f"call_{message.pk}_{position}",
+            provider_id=call.provider_id[:255],
+            position=position,
+            name=call.name[:128],
+            kind=ToolCall.Kind.UNKNOWN,
+            arguments=dict(call.arguments or {}),
+        )
+        for position, call in enumerate(requested)
+    )
+
+
+def process(run: Run, message: Message, publish: Publisher) -> bool:
+    """Answer the calls of one reply that have no answer yet, in order. True where the run has to wait for somebody.
 
     No tool is offered yet, so each call is answered with an error, which the model sees on the next turn.
     """
-    for position, requested in enumerate(calls):
-        call = _store(run, message, position, requested)
+    for call in ToolCall.objects.filter(message=message, status__in=ToolCall.UNANSWERED):
         publish.event("tool_executing", tool={"call_id": call.call_id, "name": call.name, "arguments": call.arguments})
-        _answer(run, message, call)
+        answer(call, f"Error: there is no tool named {json.dumps(call.name)}.", is_error=True)
         publish.event("tool_completed", call_id=call.call_id, name=call.name, success=False, content=call.result)
     return False
 
 
-def _store(run: Run, message: Message, position: int, requested: RequestedCall) -> ToolCall:
-    return ToolCall.objects.create(
-        message=message,
-        run=run,
-        # Providers number calls anew in each reply, or not at all: the id is ours, theirs stands beside it.
-        call_id=f"call_{message.pk}_{position}",
-        provider_id=requested.provider_id[:255],
-        position=position,
-        name=requested.name[:128],
-        kind=ToolCall.Kind.UNKNOWN,
-        arguments=dict(requested.arguments or {}),
-        started_at=timezone.now(),
-    )
-
-
-def _answer(run: Run, message: Message, call: ToolCall) -> None:
-    call.status, call.is_error = ToolCall.Status.FAILED, True
-    call.result = f"Error: there is no tool named {json.dumps(call.name)}."
+@transaction.atomic
+def answer(call: ToolCall, result: str, *, is_error: bool) -> None:
+    """Store the call's one answer, and the message that carries it to the model."""
+    call.status = ToolCall.Status.FAILED if is_error else ToolCall.Status.SUCCEEDED
+    call.result, call.is_error = result, is_error
     call.finished_at, call.answered_by = timezone.now(), "server"
     call.save(update_fields=["status", "is_error", "result", "finished_at", "answered_by"])
     Message.objects.create(
-        conversation_id=run.conversation_id,
-        run=run,
-        position=(message.position or 0) + call.position + 1,
+        conversation_id=call.message.conversation_id,
+        run_id=call.run_id,
+        position=(call.message.position or 0) + call.position + 1,
         role=Message.Role.TOOL,
         name=call.name,
-        content=call.result,
+        content=result,
         tool_call_id=call.call_id,
     )

@@ -6,7 +6,7 @@ docs/turn.md shows the table of states; a test compares it with this file.
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Max, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -30,7 +30,7 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
     ),
     Status.WAITING_FOR_TOOL: (Status.QUEUED, Status.CANCELLED, Status.EXPIRED),
     Status.CANCELLING: (Status.CANCELLED, Status.COMPLETED, Status.INCOMPLETE),
-    **{terminal: () for terminal in Run.TERMINAL},
+    **dict.fromkeys(Run.TERMINAL, ()),
 }
 
 
@@ -67,43 +67,50 @@ def follow(run: Run) -> None:
 def end(run: Run, to: Status, *, held_by: str | None = None, origin: Iterable[str] = (), **changes: Any) -> Run | None:
     """Make the run terminal and promote the next one, which is returned for the caller to enqueue.
 
-    Raises AlreadyMoved where the run was not in a state that may end so. Its terminal event follows the commit.
+    Call it inside a transaction. Raises AlreadyMoved where the run was not in a state that may end so. Its terminal
+    event follows the commit.
     """
-    with transaction.atomic():
-        lock(run.conversation_id)
-        ended = {
-            "finished_at": timezone.now(),
-            "lease_token": "",
-            "lease_expires_at": None,
-            "last_seq": run.last_seq + 1,
-            **changes,
-        }
-        if not move(run, to, held_by=held_by, origin=origin, **ended):
-            raise AlreadyMoved(run)
-        Message.objects.filter(run=run, status=Message.Status.STREAMING).update(status=Message.Status.INCOMPLETE)
-        Message.objects.filter(pk=run.user_message_id, status=Message.Status.QUEUED).update(
-            status=Message.Status.COMPLETE
-        )
-        transaction.on_commit(lambda: stream.announce_end(run), robust=True)
-        return promote(run.conversation_id)
+    lock(run.conversation_id)
+    ended = {
+        "finished_at": timezone.now(),
+        "lease_token": "",
+        "lease_expires_at": None,
+        "last_seq": run.last_seq + 1,
+        **changes,
+    }
+    if not move(run, to, held_by=held_by, origin=origin, **ended):
+        raise AlreadyMoved(run)
+    if to not in (Status.COMPLETED, Status.INCOMPLETE):
+        _close_messages(run)
+    transaction.on_commit(lambda: stream.announce_end(run), robust=True)
+    return promote(run.conversation_id)
+
+
+def _close_messages(run: Run) -> None:
+    """Half an answer stays, marked as one; a question that was never asked no longer waits."""
+    Message.objects.filter(run=run, status=Message.Status.STREAMING).update(status=Message.Status.INCOMPLETE)
+    Message.objects.filter(pk=run.user_message_id, status=Message.Status.QUEUED).update(status=Message.Status.COMPLETE)
 
 
 class AlreadyMoved(Exception):
     """Somebody else changed the run's state first; there is nothing left to do."""
 
 
-def lock(conversation_id: int) -> Conversation:
+def lock(conversation_id: int) -> None:
     """Serialise decisions about one conversation. On SQLite BEGIN IMMEDIATE has locked already."""
-    return Conversation.objects.select_for_update(of=("self",)).select_related("agent").get(pk=conversation_id)
+    if connection.features.has_select_for_update:
+        Conversation.objects.select_for_update().only("pk").get(pk=conversation_id)
 
 
 def promote(conversation_id: int) -> Run | None:
     """Let the oldest pending run become queued where no run is open. Call it inside a transaction, under `lock`."""
-    runs = Run.objects.filter(conversation=conversation_id)
-    if runs.filter(status__in=Run.OPEN).exists():
+    unfinished = list(
+        Run.objects.filter(conversation=conversation_id, status__in=(*Run.OPEN, Status.PENDING)).order_by("id")
+    )
+    if not unfinished or any(run.status in Run.OPEN for run in unfinished):
         return None
-    oldest = runs.filter(status=Status.PENDING).order_by("id").first()
-    if oldest is None or not move(oldest, Status.QUEUED, queued_at=timezone.now(), job_id=new_job_id()):
+    oldest = unfinished[0]
+    if not move(oldest, Status.QUEUED, queued_at=timezone.now(), job_id=new_job_id()):
         return None
     place(oldest)
     return oldest

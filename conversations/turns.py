@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from conversations import context, history, journal, prompts, transitions
-from conversations.models import Conversation, Message, Run, Snapshot
+from conversations import context, history, journal, prompts, tools, transitions
+from conversations.models import Conversation, Message, Run, Snapshot, ToolCall
 from maintenance import executor
 from models_registry import catalog
 from models_registry.backends.base import ChatMessage, ChatRequest, FinishReason, ModelConfig, Reply, Timeouts, Usage
@@ -133,6 +133,9 @@ def record(run: Run, written: journal.Draft, reply: Reply, usage: Usage) -> Mess
         created_at=timezone.now(),
     )
     message.save(force_insert=not written.stored, force_update=written.stored)
+    if reply.whole:
+        tools.store(run, message, reply.tool_calls)
+    run.first_token_at = run.first_token_at or written.first_at
     _count(run, usage)
     written.message_id = message.pk
     return message
@@ -140,10 +143,12 @@ def record(run: Run, written: journal.Draft, reply: Reply, usage: Usage) -> Mess
 
 def stored_reply(run: Run, messages: Sequence[Message]) -> Message | None:
     """The reply of this very turn, where a worker died after storing it: the model is not asked again."""
-    last = messages[-1] if messages else None
-    if last is None or last.run_id != run.pk or last.role != Message.Role.ASSISTANT:
+    own = [message for message in messages if message.run_id == run.pk and message.role == Message.Role.ASSISTANT]
+    if not own:
         return None
-    return last if last.status != Message.Status.STREAMING else None
+    calls = list(own[-1].tool_calls.all())
+    unfinished = any(call.status in ToolCall.UNANSWERED for call in calls) if calls else own[-1] is messages[-1]
+    return own[-1] if unfinished else None
 
 
 def conclusion(message: Message) -> tuple[Status, str]:
@@ -154,7 +159,6 @@ def conclusion(message: Message) -> tuple[Status, str]:
 
 def keep_text(run: Run, written: journal.Draft, seq: int) -> None:
     """Store what was said before the turn went wrong."""
-    run.last_seq = seq
     if written.unsaved:
         journal.save(run, written, *written.take(), seq)
     Run.objects.filter(pk=run.pk, lease_token=run.lease_token).update(last_seq=seq)
@@ -185,6 +189,7 @@ def counted(run: Run) -> dict[str, Any]:
             "usage_estimated",
             "last_seq",
             "context_trimmed",
+            "first_token_at",
         )
     }
 

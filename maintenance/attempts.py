@@ -55,7 +55,8 @@ def claim(job_id: str, dispatch: int, *, lease_token: str, worker: str) -> Execu
     """Take exactly this dispatch of the job. None where it was taken, cancelled or pushed again: nothing to do."""
     now = timezone.now()
     with transaction.atomic():
-        won = Job.objects.filter(pk=job_id, dispatch=dispatch, status=Status.QUEUED).update(
+        queued = Job.objects.filter(pk=job_id, dispatch=dispatch, status=Status.QUEUED)
+        won = queued.update(
             status=Status.RUNNING,
             lease_token=lease_token,
             lease_expires_at=lease_end(),
@@ -86,7 +87,19 @@ def renew(execution: Execution) -> bool:
 
 def finish(execution: Execution, ending: Ending) -> bool:
     """End the execution as its own process saw it. False where the lease was lost: nothing is written then."""
+    if ending.outcome == Outcome.SUCCEEDED:
+        return _succeed(execution, ending)
     return _end(execution.job.pk, execution.lease_token, ending)
+
+
+@transaction.atomic
+def _succeed(execution: Execution, ending: Ending) -> bool:
+    held = Job.objects.filter(pk=execution.job.pk, lease_token=execution.lease_token, status=Status.RUNNING)
+    changes = {"status": Status.COMPLETED, "finished_at": timezone.now(), "lease_token": "", "lease_expires_at": None}
+    if not held.update(**changes):
+        return False
+    _close_attempt(execution.job, execution.lease_token, ending)
+    return True
 
 
 def lose(job_id: str, lease_token: str, ending: Ending) -> bool:
@@ -100,8 +113,6 @@ def _end(job_id: str, lease_token: str, ending: Ending) -> bool:
     if job is None:
         return False
     _close_attempt(job, lease_token, ending)
-    if ending.outcome == Outcome.SUCCEEDED:
-        return _settle(job, Status.COMPLETED)
     if ending.outcome in (Outcome.LOST, Outcome.MEMORY_LIMIT):
         return _after_loss(job, lease_token, ending)
     if ending.outcome == Outcome.HANDED_BACK:

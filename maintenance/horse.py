@@ -41,7 +41,7 @@ class Death:
 
 
 class Horse:
-    """A live child. `give` it a job, then `wait` for its answer; `None` from both `wait` and `death` means: still busy."""
+    """A live child: `give` it a job, then `wait` for its answer."""
 
     def __init__(self, worker_name: str, title: str) -> None:
         self.jobs = 0

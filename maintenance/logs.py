@@ -1,9 +1,11 @@
 """Log lines that carry the job, run and conversation they belong to."""
 
 import logging
+from collections.abc import Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 
-log_context: ContextVar[dict[str, object]] = ContextVar("log_context", default={})
+log_context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=MappingProxyType({}))
 
 
 class ContextFilter(logging.Filter):

@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -25,7 +26,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker import WorkerStatus
 
-from maintenance import attempts, executor, process, queues
+from maintenance import attempts, broker, executor, process, queues
 from maintenance.attempts import Ending
 from maintenance.horse import JOBS_PER_HORSE, Death, Horse
 from maintenance.ledger import Failure
@@ -46,11 +47,11 @@ class LedgerWorker(Worker):  # type: ignore[misc]
     log_result_lifespan = False
     log_job_description = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, label: str = "", **kwargs: Any) -> None:
         kwargs |= {"serializer": JSONSerializer, "worker_ttl": 30, "job_monitoring_interval": 5}
         super().__init__(*args, **kwargs)
         self._horse: Horse | None = None
-        self._label = f"{','.join(self.queue_names())}/{self.name[:8]}"
+        self._label = label or f"{','.join(self.queue_names())}/{self.name[:8]}"
         self._tick = Tick(f"{socket.gethostname()}/{self.name}")
         self._beat_due = 0.0
 
@@ -235,3 +236,10 @@ class LedgerWorker(Worker):  # type: ignore[misc]
     def _retire_horse(self) -> None:
         if self._horse:
             self._bury(self._horse)
+
+
+def make_worker(names: Sequence[str], *, label: str = "", name: str | None = None) -> LedgerWorker:
+    """A worker for these queues, in this order, with a connection that waits long."""
+    connection = broker.patient()
+    served = [RQQueue(str(queue), connection=connection, serializer=JSONSerializer) for queue in names]
+    return LedgerWorker(served, connection=connection, name=name, label=label)

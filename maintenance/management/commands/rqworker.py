@@ -1,6 +1,5 @@
 """`manage.py rqworker high default`: django-rq's command with our worker, our serializer and our defaults."""
 
-import logging
 import sys
 from typing import Any
 
@@ -8,11 +7,8 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from django.db import connections
 from django_rq.management.commands.rqworker import Command as DjangoRQCommand
-from django_rq.queues import get_queue_class
-from rq import Queue as RQQueue
 
-from maintenance import broker, queues
-from maintenance.worker import LedgerWorker
+from maintenance.worker import make_worker
 
 
 class Command(DjangoRQCommand):  # type: ignore[misc]
@@ -27,18 +23,11 @@ class Command(DjangoRQCommand):  # type: ignore[misc]
             if name not in settings.RQ_QUEUES:
                 self.stderr.write(f"There is no queue {name!r}. Queues: {', '.join(settings.RQ_QUEUES)}")
                 sys.exit(1)
-        worker = LedgerWorker(
-            [
-                RQQueue(name, connection=broker.patient(), serializer=queues.JSONSerializer)
-                for name in names or settings.RQ_QUEUES
-            ],
-            name=options["name"],
-            connection=broker.patient(),
-        )
+        worker = make_worker(names or list(settings.RQ_QUEUES), name=options["name"])
         connections.close_all()
         worker.work(
             burst=options["burst"],
-            logging_level=logging.getLevelName(logging.WARNING),
+            logging_level="WARNING",
             max_jobs=options["max_jobs"],
             max_idle_time=options["max_idle_time"],
         )
