@@ -64,7 +64,7 @@ TEMPLATES = [
 
 DATABASES = {"default": env.database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CACHES = {"default": {"BACKEND": "maintenance.caches.JSONDatabaseCache", "LOCATION": "cache"}}
+CACHES = {"default": {"BACKEND": "maintenance.caches.JSONCache"}}
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
@@ -121,7 +121,7 @@ REST_FRAMEWORK = {
         "maintenance.access.permissions.HasScope",
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["maintenance.http.JSONBody"],
     "DEFAULT_PAGINATION_CLASS": "maintenance.http.Pages",
     "DEFAULT_THROTTLE_CLASSES": ["maintenance.http.UserThrottle"],
     "DEFAULT_THROTTLE_RATES": {
@@ -129,6 +129,7 @@ REST_FRAMEWORK = {
         "user": env.text("THROTTLE_USER", "600/min"),
         "runs": env.text("THROTTLE_RUNS", "30/min"),
     },
+    "NUM_PROXIES": 1 if env.flag("TRUST_PROXY") else 0,  # without a proxy, X-Forwarded-For is the client's own word
     "EXCEPTION_HANDLER": "maintenance.http.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
@@ -162,11 +163,14 @@ PROMPT_TIMEOUT_SECONDS = env.number("PROMPT_TIMEOUT_SECONDS", 2)
 # AI backends
 BACKEND_CONNECT_TIMEOUT_SECONDS = env.number("BACKEND_CONNECT_TIMEOUT_SECONDS", 5)
 BACKEND_IDLE_TIMEOUT_SECONDS = env.number("BACKEND_IDLE_TIMEOUT_SECONDS", 60)
+BACKEND_REPLY_MAX_BYTES = env.number("BACKEND_REPLY_MAX_BYTES", 16 * 1024 * 1024)
+BACKEND_HEALTH_KEPT_SECONDS = env.number("BACKEND_HEALTH_KEPT_SECONDS", 30)
 EMBEDDED_MODEL_URL = env.text("EMBEDDED_MODEL_URL")
 EMBEDDED_MODEL_CONTEXT_TOKENS = env.number("EMBEDDED_MODEL_CONTEXT_TOKENS", 4096)
 OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
 OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_MODEL = env.text("OPENAI_MODEL")
+OPENAI_CONTEXT_TOKENS = env.number("OPENAI_CONTEXT_TOKENS", 0)
 FAKE_BACKEND = env.flag("FAKE_BACKEND")
 DEFAULT_BACKEND = env.text("DEFAULT_BACKEND")
 
@@ -182,8 +186,14 @@ LEASE_SECONDS = 18
 LEASE_RENEWAL_SECONDS = 5
 RECONCILE_SECONDS = 5
 JOB_RETRY_SECONDS = env.number("JOB_RETRY_SECONDS", 10)
+WORKERS_DRAIN_SECONDS = env.number("WORKERS_DRAIN_SECONDS", 340)
 JOB_TIMEOUTS = env.flag("JOB_TIMEOUTS", default=True)
-RECONCILERS = ["maintenance.outbox.reconcile", "conversations.recovery.reconcile"]
+QUEUE_WAIT_MAX_SECONDS = {
+    Queue.HIGH: env.number("QUEUE_HIGH_WAIT_MAX_SECONDS", 30),
+    Queue.DEFAULT: env.number("QUEUE_DEFAULT_WAIT_MAX_SECONDS", 60),
+    Queue.LOW: env.number("QUEUE_LOW_WAIT_MAX_SECONDS", 120),
+}
+RECONCILERS = ["maintenance.reconciler.reconcile", "conversations.recovery.reconcile"]
 RQ = {"WORKER_CLASS": "maintenance.worker.LedgerWorker"}
 RQ_SHOW_ADMIN_LINK = False
 

@@ -17,9 +17,10 @@ if database_url := os.environ.get("TEST_DATABASE_URL"):
     os.environ["DATABASE_URL"] = database_url
 
 from chinese_worker.settings import *  # noqa: E402, F403
-from chinese_worker.settings import DATABASES, STORAGES  # noqa: E402
+from chinese_worker.settings import DATABASES, STATIC_ROOT, STORAGES  # noqa: E402
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns where it is missing
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, not memory: workers, threads and the ASGI server are other connections to the same database.
