@@ -1,0 +1,79 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from models_registry import embedded
+from tests.processes import until
+from tests.services import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def ask(url: str, body: dict[str, Any] | None = None) -> str:
+    data = json.dumps(body).encode() if body else None
+    with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(ask(url))
+    except URLError:
+        return False
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of the model server, started as the stack starts it."""
+    pytest.importorskip("xllamacpp", reason="no embedded model on this machine")
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "modelserver"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DATA_DIR": str(tmp_path),
+            "EMBEDDED_MODEL_URL": url,
+            "DJANGO_SETTINGS_MODULE": "chinese_worker.settings",
+        },
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: answers(url.replace("/v1", "/health")) or process.poll() is not None)
+    yield url
+    process.terminate()
+    assert process.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.acceptance
+def test_the_real_model_streams_tokens_and_says_what_they_cost(server: str) -> None:
+    models = json.loads(ask(f"{server}/models"))
+    assert [model["id"] for model in models["data"]] == [embedded.MODEL]
+    assert models["data"][0]["meta"]["n_ctx"] == 4096
+    request = {
+        "model": embedded.MODEL,
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "max_tokens": 8,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    lines = [line for line in ask(f"{server}/chat/completions", request).splitlines() if line]
+    assert lines[-1] == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    assert "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    assert chunks[-1]["usage"]["completion_tokens"] > 0
+
+
+def test_without_its_package_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "xllamacpp", None)
+    with pytest.raises(CommandError, match="xllamacpp is not installed"):
+        call_command("modelserver", port=1)
