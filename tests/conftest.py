@@ -1,6 +1,6 @@
 """The nouns that tests share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import User
@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 from conversations.models import Agent, AgentPrompt, Conversation, SystemPrompt
 from maintenance import broker
 from tests import settings as test_settings
+from tests.queue import drain
 from tests.services import Valkey
 
 
@@ -68,3 +69,9 @@ def api(alice: User) -> APIClient:
     client = APIClient()
     client.force_authenticate(alice)
     return client
+
+
+@pytest.fixture
+def work(valkey: Valkey, transactional_db: None) -> Callable[[], list[str]]:
+    """Runs everything that is queued, in this process, in the order of urgency, and answers with the outcomes."""
+    return drain

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import glob
 import os
 import shutil
 import signal
@@ -82,4 +83,55 @@ def start() -> Valkey:
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(clean)
+    return server
+
+
+POSTGRES_PLACES = ("/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin", "/opt/homebrew/opt/postgresql*/bin")
+
+
+def postgres_folder() -> Path | None:
+    """Where PostgreSQL's server programs are; None where it is not installed."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).parent
+    folders = [Path(folder) for place in POSTGRES_PLACES for folder in glob.glob(place)]
+    return max(folders, default=None)
+
+
+class Postgres:
+    """A private cluster on a free port that trusts loopback, for this test session."""
+
+    def __init__(self, programs: Path) -> None:
+        self.programs = programs
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="cw-postgres-"))
+
+    def start(self) -> None:
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            shutil.chown(self.folder, "postgres")
+        self._run("initdb", "--pgdata", str(self.folder / "data"), "--username", "tests", "--auth", "trust", "--no-sync")
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c fsync=off -c max_connections=200"
+        self._run("pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-o", options)
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "-m", "immediate", "-D", str(self.folder / "data"))
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        subprocess.run(
+            [*as_user, str(self.programs / program), *arguments], check=True, stdout=subprocess.DEVNULL, cwd="/"
+        )
+
+    @property
+    def url(self) -> str:
+        return f"postgres://tests@127.0.0.1:{self.port}/postgres"
+
+
+def start_postgres(programs: Path) -> Postgres:
+    """Start a cluster that ends with this process."""
+    server = Postgres(programs)
+    server.start()
+    owner = os.getpid()
+    atexit.register(lambda: server.stop() if os.getpid() == owner else None)
     return server

@@ -13,8 +13,8 @@ for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "EMBEDDED_MODE
     os.environ.pop(name, None)
 os.environ["FAKE_BACKEND"] = "1"
 os.environ["DEFAULT_BACKEND"] = "fake"
-if database_url := os.environ.get("TEST_DATABASE_URL"):
-    os.environ["DATABASE_URL"] = database_url
+if os.environ.get("TEST_DATABASE") == "postgresql" and (programs := services.postgres_folder()):
+    os.environ["DATABASE_URL"] = services.start_postgres(programs).url
 
 from chinese_worker.settings import *  # noqa: E402, F403
 from chinese_worker.settings import DATABASES, STATIC_ROOT, STORAGES  # noqa: E402
