@@ -109,7 +109,7 @@ def draft(run: Run, messages: Sequence[Message]) -> journal.Draft:
     """The message this turn will write, after everything that is there."""
     own = [message for message in messages if message.run_id == run.pk and message.role == Message.Role.ASSISTANT]
     return journal.Draft(
-        position=max((message.position or 0 for message in messages), default=0) + 1,
+        position=transitions.next_position(run.conversation_id),
         content_before=sum(len(message.content) for message in own),
         thinking_before=sum(len(message.thinking) for message in own),
     )
