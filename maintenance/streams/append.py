@@ -1,7 +1,4 @@
-"""Event streams: an append-only log per key in Redis, with the entry's id as the reader's cursor.
-
-Knows keys, not runs. An entry has two fields: `event`, its name, and `data`, one line of JSON.
-"""
+"""The writer's side: events go in, in order."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +18,7 @@ def dumps(data: Mapping[str, Any]) -> str:
 
 
 def append(key: str, events: Sequence[Event]) -> list[str]:
-    """Append events in order, in one round trip, and return their ids. Raises RedisError, having written all or none."""
+    """Append events in order, in one round trip, and return their ids. Raises RedisError: all or none are written."""
     with broker.quick().pipeline(transaction=True) as pipeline:
         for name, data in events:
             fields: dict[EncodableT, EncodableT] = {"event": name, "data": dumps(data)}
@@ -29,3 +26,8 @@ def append(key: str, events: Sequence[Event]) -> list[str]:
         pipeline.expire(key, settings.STREAM_KEPT_SECONDS)
         answers = pipeline.execute()
     return [answer.decode() for answer in answers[: len(events)]]
+
+
+def delete(key: str) -> None:
+    """Forget a stream. Raises RedisError."""
+    broker.quick().delete(key)
