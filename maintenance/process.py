@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+from pathlib import Path
 
 from setproctitle import setproctitle
 
@@ -23,6 +24,14 @@ def die_with_parent(parent_pid: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:  # it died before the kernel was told
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def title_of(pid: int) -> str:
+    """The title or command line of a process; empty when there is none, or on a system without /proc."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def title(text: str) -> None:

@@ -38,8 +38,9 @@ class Part:
     name: str
     command: Sequence[str]
     up: str = ""
-    """The address that answers when it is up: `tcp://`, `http://`, `redis://`, or `file:` and a path that must
-    exist; empty: it lives for a second."""
+    """The address that answers when it is up: `tcp://`, `http://`, `redis://`, or `file:` and a path."""
+    titled: str = ""
+    """How the title begins that it gives itself when it is up. With neither, it is up once it has lived a second."""
     shown_as: str = ""
     """The address to tell the operator."""
     port_variable: str = ""

@@ -1,5 +1,7 @@
 """What the operator sees while the stack starts, runs and stops."""
 
+from contextlib import suppress
+
 from django.core.management.base import OutputWrapper
 
 _GREEN, _YELLOW, _RED, _BOLD, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[1m", "\033[0m"
@@ -36,5 +38,7 @@ class Report:
         return f"{colour}{text}{_PLAIN}" if self._colour else text
 
     def _line(self, text: str) -> None:
-        self._out.write(text)
-        self._out.flush()
+        # The terminal may be gone: that is why the stack stops, not why it must not stop in order.
+        with suppress(OSError):
+            self._out.write(text)
+            self._out.flush()

@@ -3,6 +3,7 @@
 import time
 from enum import StrEnum
 
+from maintenance.process import title_of
 from maintenance.stack.launch import Launcher, Process, how_it_ended
 from maintenance.stack.logfiles import LogFile
 from maintenance.stack.part import IfItFails, Part
@@ -58,7 +59,7 @@ class Running:
             return self._start_when_due()
         if self.process.poll() is not None:
             return self._ended(self.process)
-        if not self.up and self._answers():
+        if not self.up and self._answers(self.process):
             self.up = self.ever_up = True
             return Change.UP
         return Change.NONE
@@ -69,7 +70,9 @@ class Running:
         self.start()
         return Change.STARTED
 
-    def _answers(self) -> bool:
+    def _answers(self, process: Process) -> bool:
+        if self.part.titled:
+            return title_of(process.pid).startswith(self.part.titled)
         return is_up(self.part.up) if self.part.up else self.age > _ALIVE_SECONDS
 
     def _ended(self, process: Process) -> Change:

@@ -138,6 +138,18 @@ def test_a_part_is_up_when_its_address_answers(start: Start) -> None:
     assert stack.output.index("site") < stack.output.index("Ready")
 
 
+def test_a_part_is_up_when_it_has_given_itself_its_title(start: Start, folder: Path) -> None:
+    code = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\n"
+    title = f"from maintenance.process import title; title('slow: master')\n{SLEEP}"
+    stack = start(
+        part("slow", f"{code}import sys; sys.path.insert(0, {str(ROOT)!r}); {title}", titled="slow"), part("quick")
+    )
+    until(lambda: "quick         up" in stack.output)
+    assert "slow          up" not in stack.output
+    (folder / "go").touch()
+    stack.until_ready()
+
+
 def test_a_part_that_dies_is_started_again(start: Start) -> None:
     stack = start(part("mortal"))
     stack.until_ready()
