@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
@@ -25,6 +26,9 @@ P = ParamSpec("P")
 V = TypeVar("V")
 
 KEY_MAX_LENGTH = 200
+HEADER = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="sent again with the same body: the same answer"
+)
 # A request cannot take that long: its process died, and its work was rolled back with it.
 ABANDONED_AFTER = timedelta(minutes=2)
 
@@ -54,7 +58,7 @@ def idempotent(
             raise
         return response
 
-    return post
+    return extend_schema(parameters=[HEADER])(post)
 
 
 def _claim(request: Request, key: str) -> IdempotentRequest:

@@ -1,0 +1,74 @@
+"""Keeping agents: one verb to make one, one to change it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+
+from conversations import library, prompts, slugs
+from conversations.models import Agent, AgentPrompt
+from maintenance.errors import Invalid
+from models_registry import catalog, config
+from models_registry.errors import BackendError
+
+RUNTIME_VARIABLES = {"conversation_id", "user_name", "message_count"}
+SLUG_TAKEN = "Another agent has this slug."
+
+
+def create(user: User, values: Mapping[str, Any]) -> Agent:
+    """`values` are columns of Agent, and `system_prompt_ids` in their order. Raises Invalid."""
+    slug = values.get("slug") or slugs.free(values["name"], Agent.objects.all(), "agent")
+    return _save(Agent(user=user, slug=slug), {**values, "slug": slug})
+
+
+def update(agent: Agent, values: Mapping[str, Any]) -> Agent:
+    """Change what `values` names and leave the rest. A run under way keeps its snapshot. Raises Invalid."""
+    return _save(agent, values)
+
+
+def _save(agent: Agent, values: Mapping[str, Any]) -> Agent:
+    columns = dict(values)
+    prompt_ids = columns.pop("system_prompt_ids", None)
+    for name, value in columns.items():
+        setattr(agent, name, value)
+    catalog.check_name(agent.ai_backend)
+    config.validate(agent.model_config)
+    try:
+        with transaction.atomic():
+            agent.save()
+            if prompt_ids is not None:
+                _use_prompts(agent, prompt_ids)
+    except IntegrityError:
+        raise Invalid(SLUG_TAKEN, errors={"slug": [SLUG_TAKEN]}) from None
+    return agent
+
+
+def _use_prompts(agent: Agent, ids: Sequence[int]) -> None:
+    """Exactly these prompts, in this order; those that stay keep their variables."""
+    prompts = library.in_order(agent.user, ids)
+    agent.prompt_links.exclude(system_prompt__in=prompts).delete()
+    for order, prompt in enumerate(prompts):
+        AgentPrompt.objects.update_or_create(agent=agent, system_prompt=prompt, defaults={"order": order})
+
+
+def warnings(agent: Agent) -> list[dict[str, Any]]:
+    """What will not be as the agent's owner may think: `[{field, message, given?, used?}]`."""
+    try:
+        found = [dict(warning) for warning in catalog.resolve(agent.ai_backend, agent.model_config).warnings]
+    except BackendError as error:
+        found = [{"field": "ai_backend", "message": error.message}]
+    except Invalid as error:
+        found = [{"field": "model_config", "message": error.message}]
+    return found + [{"field": "context_variables", "message": text} for text in _missing_variables(agent)]
+
+
+def _missing_variables(agent: Agent) -> list[str]:
+    common = {**prompts.system_variables(), **prompts.agent_variables(agent)}
+    return [
+        f"The prompt {link.system_prompt.name} requires {name}, which has no value."
+        for link in agent.prompt_links.all()
+        for name in link.system_prompt.required_variables
+        if name not in RUNTIME_VARIABLES
+        and {**common, **link.system_prompt.default_values, **link.variable_overrides}.get(name) in (None, "")
+    ]

@@ -1,0 +1,42 @@
+"""The tools that a client brings along, checked before they are stored."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from django.conf import settings
+from jsonschema import Draft202012Validator, SchemaError
+from rest_framework import serializers
+
+from maintenance.http.errors import TooLarge
+from maintenance.http.serializers import JSONObject
+
+
+class ClientTool(serializers.Serializer[Any]):
+    name = serializers.RegexField(r"^[A-Za-z0-9_-]{1,64}$")
+    description = serializers.CharField(max_length=20_000, allow_blank=True, default="")
+    parameters = JSONObject(limit=256 * 1024, required=False)
+
+    def validate_parameters(self, schema: dict[str, Any]) -> dict[str, Any]:
+        try:
+            Draft202012Validator.check_schema(schema)
+        except (SchemaError, RecursionError):
+            raise serializers.ValidationError("This is not a JSON Schema.") from None
+        return schema
+
+
+class ClientTools(serializers.ListField):
+    """`[{name, description, parameters}]`: at most `TOOL_SCHEMAS_MAX`, of `TOOL_SCHEMAS_MAX_BYTES` together."""
+
+    child = ClientTool()
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and len(data) > settings.TOOL_SCHEMAS_MAX:
+            raise TooLarge(f"At most {settings.TOOL_SCHEMAS_MAX} tools can be offered.")
+        if len(json.dumps(data).encode()) > settings.TOOL_SCHEMAS_MAX_BYTES:
+            raise TooLarge(f"The tools' schemas have at most {settings.TOOL_SCHEMAS_MAX_BYTES} bytes together.")
+        tools: list[Any] = super().to_internal_value(data)
+        counts = Counter(tool["name"] for tool in tools)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise serializers.ValidationError(f"Two tools are called {twice[0]}.")
+        return tools

@@ -1,0 +1,46 @@
+"""Deleting: nothing stays of what is deleted, and nothing goes on working for it."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from django.db import transaction
+from redis.exceptions import RedisError
+
+from conversations import runs, stream
+from conversations.models import Agent, Conversation, Run
+from maintenance import streams
+
+logger = logging.getLogger(__name__)
+
+
+@transaction.atomic
+def delete(conversation: Conversation) -> None:
+    """Cancel what runs or waits, then delete the conversation and forget its events."""
+    _stop(conversation)
+    transaction.on_commit(partial(_forget_events, [conversation.pk]), robust=True)
+    conversation.delete()
+
+
+@transaction.atomic
+def delete_agent(agent: Agent) -> None:
+    """Delete an agent with all its conversations."""
+    for conversation in agent.conversations.filter(runs__status__in=[Run.Status.PENDING, *Run.OPEN]).distinct():
+        _stop(conversation)
+    ids = list(agent.conversations.values_list("pk", flat=True))
+    transaction.on_commit(partial(_forget_events, ids), robust=True)
+    agent.delete()
+
+
+def _stop(conversation: Conversation) -> None:
+    # Those that wait go first: the end of the open run would promote one of them.
+    conversation.runs.filter(status=Run.Status.PENDING).update(status=Run.Status.CANCELLED)
+    runs.cancel(conversation)
+
+
+def _forget_events(conversation_ids: Sequence[int]) -> None:
+    try:
+        for number in conversation_ids:
+            streams.delete(stream.key(number))
+    except RedisError as error:
+        logger.warning("the events of deleted conversations expire by themselves (%s)", type(error).__name__)

@@ -1,0 +1,59 @@
+"""How messages look to clients: the same in the API's answers and in the events of a stream."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from conversations.models import Message, ToolCall
+from maintenance.http.serializers import JSONObject
+
+
+class ToolCallSerializer(serializers.ModelSerializer[ToolCall]):
+    """`result` is null until the call is answered."""
+
+    function_name = serializers.CharField(source="name")
+    arguments = JSONObject()
+    result = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ToolCall
+        fields = ["id", "call_id", "name", "function_name", "arguments", "position", "status", "result", "is_error"]
+
+    def get_result(self, call: ToolCall) -> str | None:
+        unanswered = call.status in (ToolCall.Status.PENDING, ToolCall.Status.RUNNING)
+        return None if unanswered else call.result
+
+
+class MessageSerializer(serializers.ModelSerializer[Message]):
+    """What is not there is null; `tool_calls` is null too where the message asks for none."""
+
+    name = serializers.SerializerMethodField()
+    thinking = serializers.SerializerMethodField()
+    tool_calls = serializers.SerializerMethodField()
+    tool_call_id = serializers.SerializerMethodField()
+    images = serializers.ListField(child=serializers.DictField())
+    attachments = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Message
+        fields = [
+            "id", "position", "role", "name", "content", "thinking", "status", "token_count", "tool_calls",
+            "tool_call_id", "images", "attachments", "created_at",
+        ]  # fmt: skip
+
+    def get_name(self, message: Message) -> str | None:
+        return message.name or None
+
+    def get_thinking(self, message: Message) -> str | None:
+        return message.thinking or None
+
+    def get_tool_call_id(self, message: Message) -> str | None:
+        return message.tool_call_id or None
+
+    @extend_schema_field(ToolCallSerializer(many=True, allow_null=True))
+    def get_tool_calls(self, message: Message) -> Any:
+        return ToolCallSerializer(message.tool_calls.all(), many=True).data or None
+
+    def get_attachments(self, message: Message) -> list[dict[str, Any]]:
+        return []

@@ -1,0 +1,5 @@
+"""What this app serves below `/api/v1/`."""
+
+from django.urls import include, path
+
+urlpatterns = [path("", include("conversations.api.urls"))]
