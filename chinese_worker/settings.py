@@ -143,6 +143,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "chinese_worker.openapi.complete",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        f"{name}Status": f"conversations.models.{name}.Status"
+        for name in ("Agent", "Conversation", "Run", "Message", "ToolCall")
+    },
 }
 REGISTRATION_OPEN = env.flag("REGISTRATION_OPEN")
 TOKEN_LIFETIME_SECONDS = env.number("TOKEN_LIFETIME_SECONDS", 24 * 3600)
@@ -178,6 +187,9 @@ DEFAULT_BACKEND = env.text("DEFAULT_BACKEND")
 STREAM_HEARTBEAT_SECONDS = env.number("STREAM_HEARTBEAT_SECONDS", 15)
 STREAM_KEPT_SECONDS = env.number("STREAM_KEPT_SECONDS", 3600)
 STREAM_MAX_EVENTS = env.number("STREAM_MAX_EVENTS", 20_000)
+STREAM_READER_MAX_EVENTS = env.number("STREAM_READER_MAX_EVENTS", 1000)  # that wait for one slow reader
+STREAMS_MAX = env.number("STREAMS_MAX", 2000)  # open at once, per web process
+STREAMS_PER_USER = env.number("STREAMS_PER_USER", 100)
 
 # Queues
 QUEUE_CONNECTION = env.text("QUEUE_CONNECTION", "database")
