@@ -29,14 +29,18 @@ Status = Run.Status
 
 def fail_run(failure: Failure, *, run_id: int) -> None:
     """The job failed for good, so the run does: in the same transaction, with the text so far kept."""
-    run = Run.objects.select_related("user_message").get(pk=run_id)
-    cancelled = failure.code == "cancelled" or run.status == Status.CANCELLING
+    run = Run.objects.get(pk=run_id)
+    transitions.lock(run.conversation_id)
+    if failure.code == "cancelled":
+        transitions.move(run, Status.CANCELLING)
+    run.refresh_from_db(fields=["status", "last_seq"])
     try:
-        if cancelled:
-            ended = transitions.end(run, Status.CANCELLED)
+        if run.status == Status.CANCELLING:
+            _start(transitions.end(run, Status.CANCELLED))
+        elif failure.code == "cancelled":
+            _start(stops.stop(run))
         else:
-            ended = transitions.end(run, Status.FAILED, error_code=failure.code, error=failure.message[:500])
-        _start(ended)
+            _start(transitions.end(run, Status.FAILED, error_code=failure.code, error=failure.message[:500]))
     except AlreadyMoved:
         logger.info("run %s had ended already", run_id)
 

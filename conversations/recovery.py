@@ -62,9 +62,11 @@ def end_orphaned() -> int:
         status__in=(Status.RUNNING, Status.CANCELLING), lease_expires_at__lt=timezone.now() - SETTLED
     ).exclude(job__status=Job.Status.RUNNING)
     lost = Failure("worker_lost", "The worker that ran this died.")
-    for run in orphaned[:BATCH]:
-        jobs.fail_run(lost, run_id=run.pk)
-    return len(orphaned[:BATCH])
+    found = list(orphaned.values_list("pk", flat=True)[:BATCH])
+    for pk in found:
+        with transaction.atomic():
+            jobs.fail_run(lost, run_id=pk)
+    return len(found)
 
 
 def promote_missed() -> int:
