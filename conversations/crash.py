@@ -12,14 +12,14 @@ LOST = Failure("worker_lost", "The worker that ran this died while the answer wa
 def recover(run_id: int, lease_token: str) -> Failure | None:
     """Put the run back into the queue, or say why it must end. Runs in the transaction that ends the execution.
 
-    - not started, or ended already: the job may go on; it will find nothing to do, or the run waiting for it
+    - deleted, not started, or ended already: the job may go on; it will find nothing to do, or the run waiting for it
     - asked to stop: cancelled
     - no word received: the turn is taken again
     - half a text shown: failed, or taken again from the beginning where `TURN_CRASH_POLICY` is `retry`
     - the reply stored: the turn is taken again and finds it, so the model is not asked a second time
     """
-    run = Run.objects.select_for_update().get(pk=run_id)
-    if run.lease_token != lease_token:
+    run = Run.objects.select_for_update().filter(pk=run_id).first()
+    if run is None or run.lease_token != lease_token:
         return None
     if run.status == Status.CANCELLING:
         return Failure("cancelled", "Stopped.", permanent=True)

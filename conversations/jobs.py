@@ -14,7 +14,7 @@ from conversations.models import Agent, Message, Run
 from conversations.stream import Publisher
 from conversations.transitions import AlreadyMoved
 from maintenance import executor
-from maintenance.errors import Invalid
+from maintenance.errors import Invalid, Refusal
 from maintenance.ledger import Failure, JobError, job
 from maintenance.logs import log_context
 from maintenance.models import Job, new_job_id
@@ -29,7 +29,9 @@ Status = Run.Status
 
 def fail_run(failure: Failure, *, run_id: int) -> None:
     """The job failed for good, so the run does: in the same transaction, with the text so far kept."""
-    run = Run.objects.get(pk=run_id)
+    run = Run.objects.filter(pk=run_id).first()
+    if run is None:
+        return  # deleted together with its conversation
     transitions.lock(run.conversation_id)
     if failure.code == "cancelled":
         transitions.move(run, Status.CANCELLING)
@@ -52,13 +54,17 @@ def recover_run(*, lease_token: str, run_id: int) -> Failure | None:
 
 def retry_run(*, run_id: int) -> Job | None:
     """An operator retries the job: a new run for the same user message."""
-    retry = retries.again(Run.objects.get(pk=run_id))
-    return enqueue(retry)
+    run = Run.objects.filter(pk=run_id).first()
+    if run is None:
+        raise Refusal("The conversation of this run was deleted.", code="run_deleted")
+    return enqueue(retries.again(run))
 
 
 def cancel_run(*, run_id: int) -> None:
     """An operator cancels the job: the run is stopped as by its user."""
-    _start(stops.stop(Run.objects.get(pk=run_id)))
+    run = Run.objects.filter(pk=run_id).first()
+    if run is not None:
+        _start(stops.stop(run))
 
 
 @job(
@@ -149,11 +155,17 @@ def _kept(run: Run, draft: journal.Draft, publish: Publisher) -> Iterator[None]:
         publish.close()
         run.last_seq = publish.seq
         if publish.fenced:
-            raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
+            raise _fenced_off(run)
         if publish.broken:
             raise JobError("The answer could not be stored.", code="not_stored", permanent=True)
         if not whole:
             turns.keep_text(run, draft, publish.seq)
+
+
+def _fenced_off(run: Run) -> JobError:
+    if not Run.objects.filter(pk=run.pk).exists():
+        return JobError("The conversation was deleted.", code="cancelled", permanent=True)
+    return JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
 
 
 def _refuse_inactive(agent: Agent) -> None:
