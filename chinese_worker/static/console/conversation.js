@@ -1,0 +1,298 @@
+'use strict';
+// The page of a conversation: the database says what was said, the event stream makes the page follow it live.
+{
+    const page = document.getElementById('conversation');
+    const initial = JSON.parse(document.getElementById('conversation-state').textContent);
+    const transcript = new Transcript(document.getElementById('transcript'));
+    const byId = (id) => document.getElementById(id);
+    const TERMINAL = ['completed', 'failed', 'cancelled'];
+    const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
+
+    let state = initial;
+    let earlier = [];
+    let source = null;
+    let cursor = '';
+    let failures = 0;
+    let refreshing = null;
+    let again = false;
+
+    // --- Drawing
+
+    function nearEnd() {
+        return window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 120;
+    }
+
+    function keepingEnd(change) {
+        const follow = nearEnd();
+        change();
+        if (follow) window.scrollTo({top: document.documentElement.scrollHeight});
+    }
+
+    function draw() {
+        const underway = new Set(state.runs.filter((run) => !run.ended).map((run) => run.id));
+        transcript.draw([...earlier, ...state.messages], underway);
+        byId('no-messages').hidden = Boolean(state.messages.length);
+        byId('show-earlier').hidden = state.earlier === null;
+        byId('conversation-status').replaceChildren(badge(state.status));
+        byId('conversation-numbers').textContent = `${state.turns} turns · ${state.tokens.toLocaleString()} tokens`;
+        byId('stop').hidden = !state.open || !page.dataset.maySend;
+        drawRuns();
+        drawLiveness();
+    }
+
+    function drawRuns() {
+        const open = new Set([...document.querySelectorAll('.run details[open]')].map((one) => one.dataset.run));
+        byId('runs').replaceChildren(...state.runs.map((run) => drawRun(run, open.has(String(run.id)))));
+        byId('no-runs').hidden = Boolean(state.runs.length);
+    }
+
+    function drawRun(run, open) {
+        const root = element('li', 'run');
+        root.id = `run-${run.id}`;
+        const head = element('p', 'run-head');
+        head.append(element('strong', '', `Run ${run.id}`), ' ', badge(run.status), ' ', moment(run.created_at));
+        root.append(head);
+        if (run.retry_of) root.append(element('p', 'quiet', `tries run ${run.retry_of} again`));
+        if (run.error) root.append(element('p', 'run-error', run.error));
+        if (run.next_step) root.append(element('p', 'quiet', run.next_step));
+        const facts = element('dl', 'measures');
+        for (const {name, value} of run.facts) {
+            const pair = element('div');
+            pair.append(element('dt', '', name), element('dd', '', value));
+            facts.append(pair);
+        }
+        root.append(facts, drawTools(run), drawSnapshot(run, open));
+        return root;
+    }
+
+    function drawTools(run) {
+        const tools = element('div', 'tools');
+        const mayRetry = page.dataset.mayRetry && run.ended && run.status !== 'completed' && !state.open;
+        if (mayRetry) {
+            const button = element('button', 'button', 'Retry');
+            button.type = 'button';
+            button.addEventListener('click', () => act(`${page.dataset.url}runs/${run.id}/retry/`, button));
+            tools.append(button);
+        }
+        if (run.job_url) {
+            const link = element('a', 'button quiet-button', 'Job');
+            link.href = run.job_url;
+            tools.append(link);
+        }
+        return tools;
+    }
+
+    function drawSnapshot(run, open) {
+        const details = element('details');
+        details.dataset.run = run.id;
+        details.append(element('summary', '', 'Made with'), element('div', 'snapshot'));
+        details.addEventListener('toggle', () => { if (details.open) loadSnapshot(run, details.lastChild); });
+        details.open = open;
+        return details;
+    }
+
+    async function loadSnapshot(run, target) {
+        if (target.firstChild) return;
+        const {snapshot} = await getJSON(`${page.dataset.url}runs/${run.id}/snapshot/`);
+        if (!snapshot) {
+            target.append(element('p', 'quiet', 'The run has not come to its first turn.'));
+            return;
+        }
+        const facts = element('dl', 'facts');
+        for (const [name, value] of Object.entries(snapshot)) {
+            const text = typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+            const cell = element('dd');
+            cell.append(element('pre', '', text || '–'));
+            facts.append(element('dt', '', name.replaceAll('_', ' ')), cell);
+        }
+        target.replaceChildren(facts);
+    }
+
+    function drawLiveness() {
+        const dot = byId('liveness');
+        const connected = source && source.readyState === EventSource.OPEN;
+        const mode = document.hidden || (connected && !state.open) ? 'Idle' : connected ? 'Live' : 'Reconnecting';
+        dot.className = `liveness liveness-${mode.toLowerCase()}`;
+        dot.textContent = mode;
+    }
+
+    function say(text, bad) {
+        const notice = byId('notice');
+        notice.textContent = text;
+        notice.className = `notice${bad ? ' error' : ''}`;
+        notice.hidden = !text;
+    }
+
+    // --- The database
+
+    async function getJSON(url) {
+        const response = await fetch(url, {headers: {Accept: 'application/json'}, credentials: 'same-origin'});
+        if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+        return response.json();
+    }
+
+    /** Read the conversation anew. Calls while one is under way end in one more. */
+    async function refresh() {
+        if (refreshing) {
+            again = true;
+            return refreshing;
+        }
+        refreshing = getJSON(`${page.dataset.url}state/`)
+            .then((fresh) => keepingEnd(() => { take(fresh); draw(); }))
+            .catch((error) => say(`${error.message} The page may be out of date: load it again.`, true));
+        await refreshing;
+        refreshing = null;
+        if (again) {
+            again = false;
+            await refresh();
+        }
+        return undefined;
+    }
+
+    /** What was read earlier stays, also what has slid out of the newest messages since. */
+    function take(fresh) {
+        if (earlier.length) {
+            const first = fresh.messages.length ? fresh.messages[0].position : 0;
+            earlier.push(...state.messages.filter((one) => one.position !== null && one.position < first));
+            fresh.earlier = state.earlier;
+        }
+        state = fresh;
+    }
+
+    async function showEarlier() {
+        const older = await getJSON(`${page.dataset.url}state/?before=${state.earlier}`);
+        earlier = [...older.messages, ...earlier];
+        state.earlier = older.earlier;
+        draw();
+    }
+
+    // --- The stream
+
+    function connect() {
+        if (source || document.hidden) return;
+        const query = new URLSearchParams({follow: '1', ...(cursor ? {after: cursor} : {})});
+        source = new EventSource(`${page.dataset.stream}?${query}`);
+        source.addEventListener('open', () => { failures = 0; drawLiveness(); });
+        source.addEventListener('error', onError);
+        const names = ['connected', 'status_changed', 'turn_started', 'text_chunk', 'tool_executing', 'tool_completed',
+            'tool_request', 'approval_request', 'context_trimmed', 'attempt_started', 'resync', ...TERMINAL];
+        for (const name of names) source.addEventListener(name, (event) => onEvent(name, event));
+        drawLiveness();
+    }
+
+    function disconnect() {
+        if (source) source.close();
+        source = null;
+        drawLiveness();
+    }
+
+    /** The browser reconnects by itself after a cut; after an answer that is no stream, we do. */
+    function onError() {
+        drawLiveness();
+        if (!source || source.readyState !== EventSource.CLOSED) return;
+        disconnect();
+        setTimeout(connect, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
+        failures += 1;
+    }
+
+    function onEvent(name, event) {
+        if (event.lastEventId) cursor = event.lastEventId;
+        const data = JSON.parse(event.data);
+        drawLiveness();
+        if (name === 'text_chunk') onChunk(data);
+        else if (name === 'resync') onResync(data);
+        else if (name === 'attempt_started') transcript.discard(data.run_id, data.discard_from);
+        else if (TERMINAL.includes(name)) onEnd(data);
+        else if (!['connected', 'context_trimmed'].includes(name)) onProgress(name, data);
+    }
+
+    function knownRun(runId) {
+        return state.runs.find((run) => run.id === runId);
+    }
+
+    function onChunk(data) {
+        const run = knownRun(data.run_id);
+        if (run && run.ended) return;
+        if (!run) refresh();
+        keepingEnd(() => { if (!transcript.add(data)) startOver(); });
+    }
+
+    /** Something was missed: read what there is, then the run's events from its beginning. */
+    function startOver() {
+        cursor = '';
+        disconnect();
+        refresh().then(() => setTimeout(connect, 500));
+    }
+
+    function onResync(data) {
+        const run = knownRun(data.run_id);
+        if (run && !run.ended && typeof data.text === 'string') {
+            transcript.replace(data.run_id, data.turn || 1, data.text, data.thinking || '');
+        }
+        refresh();
+    }
+
+    function onEnd(data) {
+        const run = knownRun(data.run_id);
+        if (!run || !run.ended) refresh();
+    }
+
+    /** A turn or a tool began or ended. What is replayed of a run that has ended is no news. */
+    function onProgress(name, data) {
+        const run = data.run_id ? knownRun(data.run_id) : null;
+        if (!run || (!run.ended && (name !== 'status_changed' || run.status === 'queued'))) refresh();
+    }
+
+    // --- What the operator does
+
+    async function act(url, button, body) {
+        button.disabled = true;
+        try {
+            const response = await fetch(url, {
+                method: 'POST',
+                headers: {Accept: 'application/json', 'X-CSRFToken': page.querySelector('[name=csrfmiddlewaretoken]').value},
+                body: body || new FormData(),
+                credentials: 'same-origin',
+            });
+            const answer = response.headers.get('Content-Type').startsWith('application/json') ? await response.json() : null;
+            if (!answer) throw new Error(`The server answered ${response.status}.`);
+            say(answer.ok ? '' : answer.text, !answer.ok);
+            await refresh();
+            return answer.ok;
+        } catch (error) {
+            say(`${error.message} Nothing was done; try again.`, true);
+            return false;
+        } finally {
+            button.disabled = false;
+        }
+    }
+
+    const composer = byId('composer');
+    if (composer) {
+        composer.addEventListener('submit', async (event) => {
+            event.preventDefault();
+            const sent = await act(composer.action, composer.querySelector('button'), new FormData(composer));
+            if (sent) composer.reset();
+            window.scrollTo({top: document.documentElement.scrollHeight});
+        });
+        composer.elements.content.addEventListener('keydown', (event) => {
+            if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+                event.preventDefault();
+                composer.requestSubmit();
+            }
+        });
+    }
+    byId('stop').addEventListener('click', () => act(`${page.dataset.url}stop/`, byId('stop')));
+    byId('show-earlier').addEventListener('click', showEarlier);
+
+    document.addEventListener('visibilitychange', () => {
+        if (document.hidden) disconnect();
+        else { refresh(); connect(); }
+    });
+    window.addEventListener('pagehide', disconnect);
+
+    draw();
+    connect();
+    if (!location.hash) window.scrollTo({top: document.documentElement.scrollHeight});
+    else if (byId(location.hash.slice(1))) byId(location.hash.slice(1)).scrollIntoView();
+}

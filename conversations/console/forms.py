@@ -1,0 +1,120 @@
+"""Forms whose rules are those of the domain: each error names the field that it is about."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib.auth.models import User
+
+from conversations import prompts
+from conversations.models import Agent, AgentPrompt, SystemPrompt
+from maintenance.errors import Invalid
+from models_registry import catalog, config
+
+
+class JSONArea(forms.Textarea):
+    """A text area for JSON, wide and in a fixed-width font."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__({"class": "json-field", "rows": 5, "spellcheck": "false", **(attrs or {})})
+
+
+class _DomainForm(forms.ModelForm):  # type: ignore[type-arg]
+    """`owner` is whose the object is or will be; the admin sets it on a subclass per request."""
+
+    owner: User
+
+    def ask(self, rule: Callable[[], object]) -> None:
+        """Run a rule of the domain, and put what it refuses at the fields it names."""
+        try:
+            rule()
+        except Invalid as error:
+            for name, texts in (error.errors or {"": [error.message]}).items():
+                field, _, part = name.partition(".")
+                for text in texts:
+                    self.add_error(field if field in self.fields else None, f"{part}: {text}" if part else text)
+
+    def demand(self, name: str, kind: type, what: str) -> None:
+        """The JSON of this field must be of this type. An empty one is the empty value of it."""
+        value = self.cleaned_data.get(name)
+        if value in (None, ""):
+            self.cleaned_data[name] = kind()
+        elif not isinstance(value, kind):
+            self.add_error(name, f"Must be {what}.")
+
+
+class AgentForm(_DomainForm):
+    class Meta:
+        model = Agent
+        fields = (
+            "name", "slug", "description", "status", "ai_backend", "model_config", "context_variables", "max_turns",
+            "on_busy", "tool_mode",
+        )  # fmt: skip
+        widgets = {
+            "description": forms.Textarea(attrs={"rows": 2, "class": "vLargeTextField"}),
+            "model_config": JSONArea(),
+            "context_variables": JSONArea(),
+        }
+        help_texts = {
+            "model_config": 'An object, such as {"model": "gpt-4o-mini", "temperature": 0.7}.',
+            "context_variables": "An object; its values are there for every prompt of the agent.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [("", f"the default ({catalog.default_name() or 'none configured'})")]
+        choices += [(name, name) for name in catalog.configured()]
+        if (kept := self.instance.ai_backend) and kept not in dict(choices):
+            choices.append((kept, f"{kept} (not configured)"))
+        self.fields["ai_backend"] = forms.ChoiceField(choices=choices, required=False, label="AI backend")
+
+    def clean(self) -> dict[str, Any]:
+        self.demand("context_variables", dict, "an object")
+        self.demand("model_config", dict, "an object")
+        self.ask(lambda: catalog.check_name(self.cleaned_data.get("ai_backend", "")))
+        if "model_config" in self.cleaned_data:
+            self.ask(lambda: config.validate(self.cleaned_data["model_config"]))
+        return self.cleaned_data
+
+
+class SystemPromptForm(_DomainForm):
+    class Meta:
+        model = SystemPrompt
+        fields = ("name", "slug", "template", "required_variables", "default_values", "is_active", "is_shared")
+        widgets = {
+            "template": forms.Textarea(attrs={"rows": 14, "class": "code-field", "spellcheck": "false"}),
+            "required_variables": JSONArea({"rows": 2}),
+            "default_values": JSONArea({"rows": 4}),
+        }
+        help_texts = {
+            "template": "Jinja2, as in: You are {{ agent_name }}, talking with {{ user_name }}.",
+            "required_variables": 'A list of names, such as ["project"].',
+            "default_values": 'An object, such as {"project": "Apollo"}.',
+        }
+
+    def clean(self) -> dict[str, Any]:
+        self.demand("required_variables", list, "a list of names")
+        self.demand("default_values", dict, "an object")
+        names = self.cleaned_data.get("required_variables", [])
+        if not all(isinstance(name, str) and name.isidentifier() for name in names):
+            self.add_error("required_variables", "Each must be a name of a variable.")
+        if template := self.cleaned_data.get("template"):
+            self.ask(lambda: prompts.check(template))
+        self._check_slug(self.cleaned_data.get("slug"))
+        return self.cleaned_data
+
+    def _check_slug(self, slug: str | None) -> None:
+        others = SystemPrompt.objects.filter(user=self.owner, slug=slug).exclude(pk=self.instance.pk)
+        if slug and others.exists():
+            self.add_error("slug", f"{self.owner.get_username()} has a prompt with this slug.")
+
+
+class AgentPromptForm(_DomainForm):
+    class Meta:
+        model = AgentPrompt
+        fields = ("order", "system_prompt", "variable_overrides")
+        widgets = {"variable_overrides": JSONArea({"rows": 2})}
+
+    def clean(self) -> dict[str, Any]:
+        self.demand("variable_overrides", dict, "an object")
+        return self.cleaned_data
