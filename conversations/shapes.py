@@ -57,3 +57,9 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
 
     def get_attachments(self, message: Message) -> list[dict[str, Any]]:
         return []
+
+
+def last_answer(run_id: int) -> Any:
+    """The newest thing the assistant said in this run, as a list of at most one message."""
+    said = Message.objects.filter(run=run_id, role=Message.Role.ASSISTANT).prefetch_related("tool_calls")
+    return MessageSerializer(said.order_by("-position")[:1], many=True).data

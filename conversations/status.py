@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from conversations.models import Conversation, Message, Run
+from conversations.models import Conversation, Run
+from conversations.shapes import last_answer
 
 Status = Run.Status
 
@@ -95,7 +96,7 @@ def _ending(run: Run) -> dict[str, Any]:
 
 
 def terminal_event(run: Run) -> tuple[str, dict[str, Any]]:
-    """Name and data of the event that ends a run's stream, from the database. One query for the last message.
+    """Name and data of the event that ends a run's stream, from the database. Two queries for the last message.
 
     Raises ValueError for a run that has not ended.
     """
@@ -104,23 +105,5 @@ def terminal_event(run: Run) -> tuple[str, dict[str, Any]]:
     name = wire(run)
     data: dict[str, Any] = {"status": name, "stats": stats(run), **_ending(run)}
     if name == "completed":
-        data |= {"usage": usage(run), "timings": timings(run), "messages": _last_message(run)}
+        data |= {"usage": usage(run), "timings": timings(run), "messages": last_answer(run.pk)}
     return name, data
-
-
-def _last_message(run: Run) -> list[dict[str, Any]]:
-    message = Message.objects.filter(run=run, role=Message.Role.ASSISTANT).order_by("-position").first()
-    if message is None:
-        return []
-    return [
-        {
-            "id": message.pk,
-            "position": message.position,
-            "role": message.role,
-            "content": message.content,
-            "thinking": message.thinking,
-            "status": message.status,
-            "token_count": message.token_count,
-            "created_at": message.created_at.isoformat(),
-        }
-    ]

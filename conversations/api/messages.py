@@ -10,8 +10,8 @@ from rest_framework.views import APIView
 
 from conversations import runs, status
 from conversations.api.lookup import conversation_of, path_of
-from conversations.models import Message, OnBusy, Run
-from conversations.shapes import MessageSerializer
+from conversations.models import OnBusy, Run
+from conversations.shapes import MessageSerializer, last_answer
 from maintenance.access.idempotency import idempotent
 from maintenance.http import RunThrottle, UserThrottle
 from maintenance.http.serializers import Body
@@ -87,13 +87,8 @@ class StatusView(APIView):
     def get(self, request: Request, pk: int) -> Response:
         body = status.payload(conversation_of(request, pk))
         if body["status"] == "completed" and body["run_id"]:
-            body["messages"] = _answer(body["run_id"])
+            body["messages"] = last_answer(body["run_id"])
         return Response(body)
-
-
-def _answer(run_id: int) -> Any:
-    said = Message.objects.filter(run=run_id, role=Message.Role.ASSISTANT).prefetch_related("tool_calls")
-    return MessageSerializer(said.order_by("-position")[:1], many=True).data
 
 
 class StoppedSerializer(serializers.Serializer[Any]):

@@ -1,3 +1,4 @@
+import json
 import threading
 from typing import Any
 
@@ -7,7 +8,9 @@ from django.db import connection
 from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 
+from conversations import status
 from conversations.models import Conversation, Message, Run
+from maintenance import streams
 from maintenance.models import Job
 from tests.conversations.api.conftest import client_of
 
@@ -178,3 +181,10 @@ class TestStopping:
             answer = api.post(path(run.conversation, "stop"))
             assert answer.status_code == 200
             assert answer.json().items() >= {"status": "completed", "message": "Nothing was running."}.items()
+
+
+def test_the_terminal_event_tells_the_answer_as_the_status_does(api: APIClient, run: Run) -> None:
+    told = api.get(path(run.conversation, "status")).json()["messages"]
+    name, data = status.terminal_event(run)
+    assert name == "completed"
+    assert json.loads(streams.dumps(data))["messages"] == told
