@@ -53,7 +53,7 @@ def recover_run(*, lease_token: str, run_id: int) -> Failure | None:
 
 
 def retry_run(*, run_id: int) -> Job | None:
-    """An operator retries the job: a new run for the same user message."""
+    """An operator retries the job: a new run for the same user message. Raises Refusal where the run is gone."""
     run = Run.objects.filter(pk=run_id).first()
     if run is None:
         raise Refusal("The conversation of this run was deleted.", code="run_deleted")
