@@ -1,6 +1,6 @@
 """A menu of job functions for the tests of the ledger and the worker."""
 
-import ctypes
+import hashlib
 import os
 import signal
 import time
@@ -46,10 +46,10 @@ def kills_its_worker(*, path: str) -> None:
 
 
 @job(queue=Queue.DEFAULT, timeout=timedelta(seconds=1), max_attempts=1, on_failure=note_failure)
-def sleeps_in_c(*, path: str) -> None:
-    """`sleep` of libc with the GIL held: no signal handler of Python's runs."""
+def blocks_in_c(*, path: str) -> None:
+    """One call into C that takes minutes: no signal handler of Python's runs meanwhile."""
     mark(path, "started")
-    ctypes.PyDLL(None).usleep(60_000_000)
+    hashlib.pbkdf2_hmac("sha512", b"x" * 64, b"salt", 10**9)
 
 
 @job(queue=Queue.DEFAULT, timeout=timedelta(seconds=1), max_attempts=1, on_failure=note_failure)
