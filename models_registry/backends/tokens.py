@@ -1,0 +1,26 @@
+"""Tokens, counted by rule of thumb where a backend does not say."""
+
+import json
+
+from models_registry.backends.base import ChatRequest, Reply, Usage
+
+CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_MESSAGE = 4
+
+
+def estimate(request: ChatRequest, reply: Reply) -> Usage:
+    """Usage of a call from the length of its texts, marked as estimated."""
+    said = sum(_tokens(message.content) + TOKENS_PER_MESSAGE for message in request.messages)
+    offered = sum(_tokens(f"{tool.name} {tool.description} {json.dumps(tool.parameters)}") for tool in request.tools)
+    called = sum(_tokens(f"{call.name} {call.arguments or call.raw_arguments}") for call in reply.tool_calls)
+    thought = _tokens(reply.thinking)
+    return Usage(
+        prompt=said + offered,
+        completion=_tokens(reply.content) + thought + called,
+        reasoning=thought,
+        estimated=True,
+    )
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text) // CHARACTERS_PER_TOKEN)

@@ -1,0 +1,1 @@
+"""Servers that speak a provider's protocol without a model behind it: for tests, benchmarks, and trying by hand."""

@@ -1,0 +1,36 @@
+"""`manage.py fake_backend`: run a server without a model, for benchmarks and for trying things out."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from models_registry.fakes.openai import OpenAIServer
+
+
+class Command(BaseCommand):
+    help = "Serve a provider's protocol without a model; the model's name in a request chooses what happens."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--driver", choices=["openai"], default="openai", help="whose protocol")
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=0, help="0, the default: a free one")
+        parser.add_argument("--delay-ms", type=int, default=20, help="between the tokens of the model stub-paced")
+        parser.add_argument("--tokens", type=int, default=20, help="how many the models stub and stub-paced say")
+
+    def handle(self, **options: Any) -> None:
+        server = OpenAIServer(
+            host=options["host"],
+            port=options["port"],
+            tokens=options["tokens"],
+            delay_seconds=options["delay_ms"] / 1000,
+        )
+        try:
+            with server:
+                self.stdout.write(f"{server.base_url}\nmodels: {', '.join(server.scripts)}")
+                self.stdout.flush()
+                server.wait()
+        except OSError as error:
+            raise CommandError(f"Cannot listen on port {options['port']}: {error.strerror}") from error
+        except KeyboardInterrupt:
+            self.stderr.write("stopped")
