@@ -13,11 +13,11 @@ api: list[URLPattern | URLResolver] = [
     path("", include("models_registry.urls")),
     path("", include("conversations.urls")),
     path(
-        "schema/",
+        "schema",
         SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer2, OpenApiYamlRenderer]),
         name="schema",
     ),
-    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
 ]
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -57,7 +57,7 @@ class RegisterBody(LoginBody):
 def _sign_in(request: Request, user: User, verb: str) -> dict[str, Any]:
     name = request.headers.get("User-Agent", "")[:90] or "unnamed client"
     token, text = tokens.issue(user, f"login: {name}"[:100])
-    audit.record(verb, f"user {user.pk}", actor=user, address=audit.address_of(request), detail={"token": token.pk})
+    audit.record(verb, f"user:{user.pk}", actor=user, address=audit.address_of(request), detail={"token": token.pk})
     return {"user": UserSerializer(user).data, "token": text}
 
 
@@ -163,7 +163,7 @@ class TokensView(generics.ListAPIView[ApiToken]):
             granted=_grantable(request, body.validated_data["scopes"]),
             lifetime=timedelta(days=days) if days else None,
         )
-        audit.record("token.create", token, actor=user_of(request), address=audit.address_of(request))
+        audit.record("token.create", f"token:{token.pk}", actor=user_of(request), address=audit.address_of(request))
         return Response({**TokenSerializer(token).data, "token": text}, status=201)
 
 
@@ -175,7 +175,7 @@ class TokenView(APIView):
         """Revoke a token; from then on it is unknown."""
         token = get_object_or_404(_live_tokens(user_of(request)), pk=pk)
         tokens.revoke(token)
-        audit.record("token.revoke", token, actor=user_of(request), address=audit.address_of(request))
+        audit.record("token.revoke", f"token:{token.pk}", actor=user_of(request), address=audit.address_of(request))
         return Response(status=204)
 
 

@@ -1,6 +1,7 @@
 """The record of who did what. Entries are added, never changed."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -33,4 +34,8 @@ def record(
 
 def address_of(request: HttpRequest | Request) -> str | None:
     """The client's address, through a proxy only where one is trusted (`TRUST_PROXY`)."""
-    return BaseThrottle().get_ident(request) or None  # type: ignore[arg-type]
+    text = BaseThrottle().get_ident(request)  # type: ignore[arg-type]
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None  # a Unix socket has none

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 INVALID = "Some values are not valid."
 NOT_FOUND = "There is no such thing here."
 FAILED = "Something went wrong here. It has been logged."
+# For a refusal that passes when other work is done, and nobody knows when.
+RETRY_AFTER_SECONDS = 5
 # DRF's codes, under the names that clients are told.
 CODES = {
     "parse_error": "malformed",
@@ -29,7 +31,10 @@ CODES = {
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     """The answer to anything that a view raises; what nobody expected is logged and answered with 500."""
     if isinstance(error, Refusal):
-        return _answer(error.status_code, error.message, error.code, error.errors, error.extra)
+        answer = _answer(error.status_code, error.message, error.code, error.errors, error.extra)
+        if error.status_code == 429:
+            answer["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return answer
     known = _as_api_exception(error)
     if known is None:
         logger.error("a view failed", exc_info=error)

@@ -39,6 +39,8 @@ def test_a_slash_at_the_end_makes_no_difference(api: APIClient, tail: str) -> No
     assert api.get(f"/api/v1/agents{tail}").status_code == 200
     assert api.post(f"/api/v1/agents{tail}", {"name": "A"}).status_code == 201
     assert api.get(f"/health/live{tail}").status_code == 200
+    assert api.get(f"/api/v1/schema{tail}").status_code == 200
+    assert api.get(f"/api/v1/docs{tail}", headers={"Accept": "text/html"}).status_code == 200
 
 
 @pytest.mark.urls("tests.chinese_worker.test_addresses")
@@ -72,7 +74,7 @@ class TestDocs:
     def test_its_script_is_served_by_us(self, client: Client) -> None:
         answer = client.get("/api/v1/docs/?script=", headers={"Accept": "*/*"})
         assert (answer.status_code, answer["Content-Type"]) == (200, "application/javascript")
-        assert "/api/v1/schema/" in answer.content.decode() or "../schema/" in answer.content.decode()
+        assert '"/api/v1/schema"' in answer.content.decode()
 
     def test_the_document_is_json_unless_yaml_is_asked_for(self, client: Client) -> None:
         assert client.get("/api/v1/schema/").json()["openapi"].startswith("3.")

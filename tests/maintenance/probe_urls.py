@@ -20,6 +20,7 @@ from maintenance.models import AuditEntry, CacheEntry
 
 ERRORS = {
     "refusal": Refusal("Busy.", code="run_active", extra={"run_id": 7}),
+    "later": Refusal("Later.", code="too_many_pending", status_code=429),
     "field": Refusal("No.", code="invalid", status_code=422, errors={"name": ["Taken."]}),
     "nested": serializers.ValidationError({"items": [{}, {"name": ["Wrong."]}], "non_field_errors": ["Both."]}),
     "text": serializers.ValidationError("Plain."),

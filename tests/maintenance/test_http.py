@@ -24,6 +24,10 @@ class TestErrors:
         answer = api.get("/raises/field")
         assert (answer.status_code, answer.json()["errors"]) == (422, {"name": ["Taken."]})
 
+    def test_a_refusal_for_now_says_when_to_come_back(self, api: APIClient) -> None:
+        answer = api.get("/raises/later")
+        assert (answer.status_code, answer["Retry-After"]) == (429, "5")
+
     def test_nested_validation_errors_are_flattened(self, api: APIClient) -> None:
         answer = api.get("/raises/nested")
         assert answer.status_code == 422
