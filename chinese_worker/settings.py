@@ -149,8 +149,12 @@ SPECTACULAR_SETTINGS = {
         "chinese_worker.openapi.complete",
     ],
     "ENUM_NAME_OVERRIDES": {
-        f"{name}Status": f"conversations.models.{name}.Status"
-        for name in ("Agent", "Conversation", "Run", "Message", "ToolCall")
+        "AgentStatus": "conversations.models.Agent.Status",
+        "BackendStatus": "models_registry.api.STATUSES",
+        "ConversationStatus": "conversations.models.Conversation.Status",
+        "MessageStatus": "conversations.models.Message.Status",
+        "RunStatus": "conversations.models.Run.Status",
+        "ToolCallStatus": "conversations.models.ToolCall.Status",
     },
 }
 REGISTRATION_OPEN = env.flag("REGISTRATION_OPEN")
