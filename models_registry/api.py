@@ -66,9 +66,7 @@ MODELS = inline_serializer(
 class BackendsView(APIView):
     """Every configured backend with its health as last seen; no request waits for a dead server."""
 
-    required_scopes = {"GET": "read"}
-
-    @extend_schema(responses=BACKENDS)
+    @extend_schema(operation_id="ai_backends_list", responses=BACKENDS)
     def get(self, request: Request) -> Response:
         configured = catalog.configured()
         checked = health.statuses(configured)
@@ -79,8 +77,6 @@ class BackendsView(APIView):
 class BackendView(APIView):
     """One backend, by its name or an alias of it."""
 
-    required_scopes = {"GET": "read"}
-
     @extend_schema(responses=BackendSerializer)
     def get(self, request: Request, backend: str) -> Response:
         chosen = _find(backend)
@@ -90,9 +86,8 @@ class BackendView(APIView):
 class ModelsView(APIView):
     """The models that a backend lists, as last seen."""
 
-    required_scopes = {"GET": "read"}
-
     @extend_schema(
+        operation_id="ai_backends_models_list",
         responses=MODELS,
         parameters=[OpenApiParameter("detailed", bool, description="add the limits that are known")],
     )
@@ -107,8 +102,6 @@ class ModelsView(APIView):
 
 class ModelView(APIView):
     """One model; its name may hold `/` and `:`."""
-
-    required_scopes = {"GET": "read"}
 
     @extend_schema(responses=ModelSerializer)
     def get(self, request: Request, backend: str, model: str) -> Response:

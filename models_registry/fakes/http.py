@@ -103,6 +103,7 @@ class Server:
             self._address = listening.sockets[0].getsockname()[:2]
         except OSError as error:
             self._failure = error
+            self._loop.close()
             self._ready.set()
             return
         self._ready.set()
