@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -63,10 +63,13 @@ def announce_end(run: Run) -> None:
 
 @dataclass
 class _Text:
-    """What was said of one type: how much is sent, and what waits."""
+    """Words of one type that were said without anything between them."""
 
-    sent: int
-    waiting: list[str] = field(default_factory=list)
+    kind: DeltaType
+    chunks: list[str]
+
+
+_Item = _Text | tuple[str, Mapping[str, Any]]
 
 
 class Publisher:
@@ -83,11 +86,8 @@ class Publisher:
         self.cancellation = cancellation
         self.fenced = self.broken = False
         self.seq = run.last_seq
-        self._texts = {
-            DeltaType.CONTENT: _Text(draft.content_before),
-            DeltaType.THINKING: _Text(draft.thinking_before),
-        }
-        self._order: list[tuple[str, Mapping[str, Any]] | DeltaType] = []
+        self._sent = {DeltaType.CONTENT: draft.content_before, DeltaType.THINKING: draft.thinking_before}
+        self._order: list[_Item] = []
         self._unsent: list[streams.Event] = []
         self._change = threading.Condition()
         self._saving = threading.Lock()
@@ -101,9 +101,11 @@ class Publisher:
 
     def text(self, kind: DeltaType, chunk: str) -> None:
         with self._change:
-            self._texts[kind].waiting.append(chunk)
-            if not self._order or self._order[-1] is not kind:
-                self._order.append(kind)
+            last = self._order[-1] if self._order else None
+            if isinstance(last, _Text) and last.kind is kind:
+                last.chunks.append(chunk)
+            else:
+                self._order.append(_Text(kind, [chunk]))
             self._size += len(chunk)
             self.draft.add(kind, chunk)
             self._change.notify()
@@ -180,7 +182,7 @@ class Publisher:
 
     def _shy(self) -> bool:
         """Text waits that the database does not know of. It is not shown: a crash would make it be said twice."""
-        return not self.draft.stored and any(isinstance(item, DeltaType) for item in self._order)
+        return not self.draft.stored and any(isinstance(item, _Text) for item in self._order)
 
     def _save(self) -> None:
         self._next_save = time.monotonic() + SAVE_SECONDS
@@ -220,21 +222,20 @@ class Publisher:
             order, self._order, self._size = self._order, [], 0
             return [self._build(item) for item in order]
 
-    def _build(self, item: tuple[str, Mapping[str, Any]] | DeltaType) -> streams.Event:
+    def _build(self, item: _Item) -> streams.Event:
         self.seq += 1
         frame = envelope(self.run, self.run.turn_count, self.seq)
-        if not isinstance(item, DeltaType):
+        if not isinstance(item, _Text):
             name, data = item
             return name, {**data, **frame}
-        text = self._texts[item]
-        chunk, offset = "".join(text.waiting), text.sent
-        text.waiting, text.sent = [], text.sent + len(chunk)
-        return "text_chunk", {"chunk": chunk, "type": item.value, "offset": offset, **frame}
+        chunk, offset = "".join(item.chunks), self._sent[item.kind]
+        self._sent[item.kind] += len(chunk)
+        return "text_chunk", {"chunk": chunk, "type": item.kind.value, "offset": offset, **frame}
 
     def _wind_up(self) -> bool:
         """The turn is over: send what is left, but do not wait for a Redis that stays away."""
         until = time.monotonic() + DRAIN_SECONDS
-        while (self._order or self._unsent) and time.monotonic() < until:
+        while (self._order or self._unsent) and not self._shy() and time.monotonic() < until:
             self._send()
             if self._unsent:
                 time.sleep(0.1)
