@@ -3,7 +3,8 @@
 from typing import Any
 
 from jinja2 import StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 BIG_NUMBER = 10**6
 BIG_TEXT = 1_000_000

@@ -1,3 +1,4 @@
+import contextlib
 import time
 
 import pytest
@@ -104,7 +105,5 @@ def test_nested_braces_in_values_stay_text(alice: User) -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_renders_or_is_refused(template: str) -> None:
-    try:
-        text(template)
-    except Invalid as invalid:
-        assert invalid.errors
+    with contextlib.suppress(Invalid):
+        assert isinstance(text(template), str)
