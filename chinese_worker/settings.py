@@ -122,6 +122,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["maintenance.http.JSONBody"],
+    "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_PAGINATION_CLASS": "maintenance.http.Pages",
     "DEFAULT_THROTTLE_CLASSES": ["maintenance.http.UserThrottle"],
     "DEFAULT_THROTTLE_RATES": {

@@ -8,6 +8,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.generators import SchemaGenerator
 from openapi_spec_validator import validate
 
+from maintenance.access.scopes import Scope
+from tests.source import ROOT, rows
+
 SERVING = {"/api/v1/schema", "/api/v1/docs"}
 
 
@@ -61,3 +64,19 @@ def test_signing_in_needs_no_token_and_all_else_does(document: dict[str, Any]) -
         if {} in operation.get("security", [{}]) or not operation.get("security")
     }
     assert open_ones == {"/api/v1/auth/login", "/api/v1/auth/register"}
+
+
+def test_the_guide_names_every_operation(document: dict[str, Any]) -> None:
+    served = {f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations}
+    guided = set()
+    for first, *_ in rows(ROOT / "docs" / "api.md", "Addresses"):
+        *methods, last = re.findall(r"`([^`]+)`", first)
+        method, path = last.split(" ")
+        guided |= {f"{name} {path}" for name in (*methods, method)}
+    assert guided == served
+
+
+def test_the_guide_names_every_scope() -> None:
+    assert [row[0].strip("`") for row in rows(ROOT / "docs" / "api.md", "Signing in")] == [
+        scope.value for scope in Scope
+    ]

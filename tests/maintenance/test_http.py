@@ -57,8 +57,9 @@ class TestErrors:
         assert "ValueError: secret value" in caplog.text
 
     def test_a_method_that_is_not_there_is_405(self, api: APIClient) -> None:
-        answer = api.delete("/echo")
-        assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+        for method in ("delete", "options"):
+            answer = getattr(api, method)("/echo")
+            assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
 
     def test_nobody_is_401_and_told_how_to_sign_in(self, anybody: APIClient) -> None:
         answer = anybody.get("/entries")
