@@ -10,4 +10,4 @@ class MaintenanceConfig(AppConfig):
     def ready(self) -> None:
         refuse_pickle()
         # Before any fork: what a horse imports itself, it imports again and again.
-        autodiscover_modules("jobs")
+        autodiscover_modules("jobs", "checks")

@@ -1,0 +1,18 @@
+import pytest
+from django.core.checks import run_checks
+from rest_framework.settings import api_settings
+
+
+def ids() -> list[str | None]:
+    return [found.id for found in run_checks() if str(found.id).startswith("maintenance.")]
+
+
+def test_good_settings_give_no_finding() -> None:
+    assert ids() == []
+
+
+@pytest.mark.parametrize("rate", ["5", "many/min", "5/x"])
+def test_a_rate_that_is_none_is_found_at_the_start(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
+    rates = {**api_settings.DEFAULT_THROTTLE_RATES, "login": rate}
+    monkeypatch.setattr(api_settings, "DEFAULT_THROTTLE_RATES", rates, raising=False)
+    assert ids() == ["maintenance.E001"]
