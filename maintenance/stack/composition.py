@@ -33,7 +33,8 @@ def run(report: Report) -> None:
     environment = _environment(stack, record)
     record.write(**_description(environment))
     launcher = Launcher(settings.BASE_DIR, environment, lock)
-    supervisor = Supervisor(launcher, StopSignals(), report, _logs(), changed=lambda pids: record.write(parts=pids))
+    signals = StopSignals(terminal=1 if os.isatty(1) else None)
+    supervisor = Supervisor(launcher, signals, report, _logs(), changed=lambda pids: record.write(parts=pids))
 
     def ready() -> None:
         record.ready()

@@ -131,6 +131,22 @@ def test_it_starts_again_after_kill_9_with_its_data(installation: Installation) 
     assert "First admin" not in installation.output
 
 
+def test_it_goes_when_its_terminal_is_closed(installation: Installation) -> None:
+    import pty
+
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "runstack"], cwd=ROOT, env=installation.environment, stdout=terminal
+    )
+    installation.started.append(process)
+    os.close(terminal)
+    until(lambda: installation.status("/admin/login/") == 200, seconds=120)
+    pids = installation.pids
+    os.close(ours)
+    assert process.wait(30) == 0
+    assert nothing_left_of(pids)()
+
+
 def test_a_password_that_was_made_up_is_shown_once_and_kept_nowhere(installation: Installation) -> None:
     installation.run_until_ready(DJANGO_SUPERUSER_PASSWORD="").terminate()
     password = installation.output.split("password ")[1].split()[0]
