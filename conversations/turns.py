@@ -179,6 +179,7 @@ def _count(run: Run, usage: Usage) -> None:
 
 
 def counted(run: Run) -> dict[str, Any]:
+    """The columns of a run that its turns add to, as they stand now."""
     return {
         name: getattr(run, name)
         for name in (
@@ -190,6 +191,7 @@ def counted(run: Run) -> dict[str, Any]:
             "last_seq",
             "context_trimmed",
             "first_token_at",
+            "first_event_id",
         )
     }
 

@@ -42,6 +42,8 @@ class QueueLine:
 
 @dataclass(frozen=True)
 class Figures:
+    """Everything on the front page."""
+
     figures: Sequence[Figure]
     queues: Sequence[QueueLine]
     redis_away: bool

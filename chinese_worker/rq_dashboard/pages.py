@@ -34,6 +34,7 @@ def numbers(request: HttpRequest, **_: Any) -> HttpResponse:
 
 
 def queue(request: HttpRequest, queue_index: int) -> HttpResponse:
+    """One queue: its counts, its connection without the password, its first and last job."""
     found = reading.queue_at(queue_index)
     numbers = reading.counts(found)
     ends = [*found.get_job_ids(0, 1), *found.get_job_ids(-1, 1)]
@@ -96,6 +97,7 @@ deferred = partial(_listing, kind="deferred")
 
 
 def job(request: HttpRequest, queue_index: int, job_id: str) -> HttpResponse:
+    """What Redis holds of one dispatch, with the way to its job in the ledger."""
     found = reading.queue_at(queue_index)
     rq_job = reading.job_of(found, job_id)
     shown = context(
