@@ -12,6 +12,7 @@ from models_registry.backends import fake, openai_options
 from models_registry.backends.base import Backend, ModelConfig
 from models_registry.backends.fake import FakeBackend
 from models_registry.backends.openai import OpenAIBackend
+from models_registry.backends.options import DriverOptions
 from models_registry.backends.settings import BackendSettings
 from models_registry.config import ConfigWarning
 from models_registry.errors import BackendMisconfigured
@@ -119,7 +120,7 @@ def _normalise(chosen: BackendSettings, model_config: Mapping[str, Any]) -> tupl
     return config.normalise(_options(chosen), own, model_config, context_length=chosen.context_length)
 
 
-def _options(chosen: BackendSettings) -> config.DriverOptions:
+def _options(chosen: BackendSettings) -> DriverOptions:
     if chosen.driver == "fake":
         return fake.OPTIONS
     return openai_options.COMPATIBLE if chosen.extensions else openai_options.OFFICIAL

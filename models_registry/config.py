@@ -7,31 +7,17 @@ be sent is left out; both give a warning: `{field, given, used, message}`, `used
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from maintenance.errors import Invalid
 from models_registry import limits
 from models_registry.backends.base import ModelConfig
+from models_registry.backends.options import DriverOptions
 
 THINK_LEVELS = ("low", "medium", "high", "max")
 NAME_MAX_CHARACTERS = 255
 ConfigWarning = dict[str, Any]
 Values = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriverOptions:
-    """What a driver does with the fields. `defaults` hold at least `max_tokens` and `context_length`.
-
-    `ranges` are narrower than the general ones; `refusal(field, value, model)` says why a field is not sent, or "";
-    `stop_sequences` is how many are sent at most.
-    """
-
-    defaults: Mapping[str, Any]
-    refusal: Callable[[str, Any, str], str]
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    stop_sequences: int = 16
 
 
 def _string(value: Any) -> Any:

@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from models_registry.catalog import EMBEDDED_MODEL
+
 try:
     import xllamacpp
 except ImportError:  # the wheel exists for few machines
     xllamacpp = None
 
-MODEL = "smollm2-135m-instruct"
 _WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -47,7 +48,7 @@ def parameters(port: int) -> Any:
     """What the server is told. Every slot serves one request, with a context of its own."""
     values = xllamacpp.CommonParams()
     values.model.path = str(weights())
-    values.model_alias = {MODEL}
+    values.model_alias = {EMBEDDED_MODEL}
     values.hostnames = ["127.0.0.1"]
     values.port = port
     values.use_jinja = True

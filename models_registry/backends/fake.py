@@ -45,9 +45,9 @@ from models_registry.backends.base import (
     RequestedCall,
     Usage,
 )
+from models_registry.backends.options import DriverOptions
 from models_registry.backends.settings import BackendSettings
 from models_registry.backends.texts import json_object
-from models_registry.config import DriverOptions
 
 OPTIONS = DriverOptions(
     defaults={"model": "echo", "max_tokens": 4096, "context_length": 128_000},

@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 from models_registry import errors
 from models_registry.backends import failures, openai_request, tokens, wire
 from models_registry.backends.base import Cancellation, Capabilities, ChatRequest, Health, OnDelta, Reply, Timeouts
+from models_registry.backends.exchange import Exchange
 from models_registry.backends.openai_reply import ReplyBuilder, objects
 from models_registry.backends.settings import BackendSettings
 from models_registry.backends.sse import Event, Parser, TooLong
@@ -37,13 +38,13 @@ class OpenAIBackend:
 
     def stream(self, request: ChatRequest, on_delta: OnDelta, cancellation: Cancellation) -> Reply:
         body = openai_request.body(request, extensions=self._configured.extensions)
-        with wire.Exchange(self.name, request.timeouts, cancellation) as exchange:
+        with Exchange(self.name, request.timeouts, cancellation) as exchange:
             reply = _Call(self._configured, exchange, request.config.model).chat(body, on_delta)
         return reply if reply.usage else replace(reply, usage=tokens.estimate(request, reply))
 
     def health(self) -> Health:
         try:
-            with wire.Exchange(self.name, PROBE, Cancellation()) as exchange:
+            with Exchange(self.name, PROBE, Cancellation()) as exchange:
                 return Health(status="available", models=_Call(self._configured, exchange).models())
         except (errors.Unauthorized, errors.BackendMisconfigured) as error:
             return Health(status="misconfigured", error=error.message)
@@ -54,7 +55,7 @@ class OpenAIBackend:
 class _Call:
     """One request to the server, and what comes of it."""
 
-    def __init__(self, configured: BackendSettings, exchange: wire.Exchange, model: str = "") -> None:
+    def __init__(self, configured: BackendSettings, exchange: Exchange, model: str = "") -> None:
         self._configured = configured
         self._backend = configured.name
         self._exchange = exchange

@@ -3,7 +3,7 @@
 from typing import Any
 
 from models_registry import limits
-from models_registry.config import DriverOptions
+from models_registry.backends.options import DriverOptions
 
 _SAMPLING = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "stop_sequences")
 _DEFAULTS = {"temperature": 1.0, "max_tokens": 4096, "context_length": 128_000}

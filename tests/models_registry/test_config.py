@@ -6,6 +6,7 @@ from maintenance.errors import Invalid
 from models_registry import config
 from models_registry.backends.base import ModelConfig
 from models_registry.backends.openai_options import COMPATIBLE, OFFICIAL
+from models_registry.backends.options import DriverOptions
 
 MODEL = {"model": "some-model"}
 
@@ -97,7 +98,7 @@ def test_f28_values_out_of_range_are_moved_into_it_with_a_warning(field: str, gi
 
 
 def test_f28_ranges_belong_to_the_driver() -> None:
-    strict = config.DriverOptions(defaults=OFFICIAL.defaults, refusal=OFFICIAL.refusal, ranges={"temperature": (0, 1)})
+    strict = DriverOptions(defaults=OFFICIAL.defaults, refusal=OFFICIAL.refusal, ranges={"temperature": (0, 1)})
     assert warnings({"temperature": 1.5}, options=strict) == {"temperature": 1}
     assert warnings({"temperature": 1.5}) == {}
 

@@ -13,6 +13,12 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from models_registry import embedded
+from models_registry.backends.base import Cancellation, ModelConfig
+from models_registry.backends.openai import OpenAIBackend
+from models_registry.backends.settings import BackendSettings
+from models_registry.catalog import EMBEDDED_MODEL
+from models_registry.errors import Cancelled, ContextWindowExceeded
+from tests.models_registry.conftest import Calling, Listener, chat
 from tests.processes import until
 from tests.services import free_port
 
@@ -57,10 +63,10 @@ def server(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.acceptance
 def test_the_real_model_streams_tokens_and_says_what_they_cost(server: str) -> None:
     models = json.loads(ask(f"{server}/models"))
-    assert [model["id"] for model in models["data"]] == [embedded.MODEL]
+    assert [model["id"] for model in models["data"]] == [EMBEDDED_MODEL]
     assert models["data"][0]["meta"]["n_ctx"] == 4096
     request = {
-        "model": embedded.MODEL,
+        "model": EMBEDDED_MODEL,
         "messages": [{"role": "user", "content": "Say hello."}],
         "max_tokens": 8,
         "stream": True,
@@ -71,6 +77,40 @@ def test_the_real_model_streams_tokens_and_says_what_they_cost(server: str) -> N
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
     assert "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
     assert chunks[-1]["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.acceptance
+def test_our_driver_understands_the_real_server(server: str) -> None:
+    backend = OpenAIBackend(BackendSettings(name="embedded", driver="openai", base_url=server, extensions=True))
+    config = ModelConfig(model=EMBEDDED_MODEL, temperature=0.0, max_tokens=24, top_k=1, seed=1)
+    assert backend.health().models == (EMBEDDED_MODEL,)
+
+    heard = Listener()
+    reply = backend.stream(chat(text="Say hello.", config=config), heard, Cancellation())
+    assert reply.content == heard.text() != ""
+    assert (reply.whole, reply.usage and reply.usage.estimated) == (True, False)
+
+    schema = {"type": "object", "properties": {"answer": {"enum": ["yes", "no"]}}, "required": ["answer"]}
+    constrained = chat(text="Is water wet?", config=config, response_schema=schema)
+    answer = json.loads(backend.stream(constrained, Listener(), Cancellation()).content)
+    assert answer["answer"] in ("yes", "no")
+
+    too_long = chat(text="word " * 6000, config=config)
+    with pytest.raises(ContextWindowExceeded):
+        backend.stream(too_long, Listener(), Cancellation())
+
+
+@pytest.mark.acceptance
+def test_a_cancel_stops_the_real_server(server: str) -> None:
+    backend = OpenAIBackend(BackendSettings(name="embedded", driver="openai", base_url=server, extensions=True))
+    endless = ModelConfig(model=EMBEDDED_MODEL, max_tokens=3000)
+    calling = Calling(backend, chat(text="Tell a very long story.", config=endless))
+    until(lambda: len(calling.heard.deltas) > 3)
+    calling.cancellation.cancel()
+    calling.join(timeout=5)
+    assert isinstance(calling.error, Cancelled)
+    slots = server.replace("/v1", "/slots")
+    until(lambda: not any(slot["is_processing"] for slot in json.loads(ask(slots))))
 
 
 def test_without_its_package_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 import socket
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from models_registry import errors
+from models_registry.backends import wire
 from models_registry.backends.base import (
     Cancellation,
     ChatMessage,
@@ -428,14 +430,12 @@ def test_the_key_is_sent_and_never_shown(server: OpenAIServer, backend: OpenAIBa
 
 
 def test_nothing_is_tried_twice(server: OpenAIServer, backend: OpenAIBackend) -> None:
-    for model in ("http-500", "http-429", "cut-headers", "cut"):
+    for model in ("http-500", "http-429", "cut", "cut-headers"):
+        wire._sessions.clear()
         server.received.clear()
-        backend_error = None
-        try:
+        with suppress(errors.BackendError):
             backend.stream(chat(model), Listener(), Cancellation())
-        except errors.BackendError as error:
-            backend_error = error
-        assert len(server.received) == 1, (model, backend_error)
+        assert len(server.received) == 1, model
 
 
 # Limits
@@ -594,6 +594,28 @@ def test_a_call_can_be_cancelled_on_a_connection_that_was_used_before(
     assert server.received[0].connection == server.received[1].connection
     cancelled_within_a_second(calling)
     assert backend.stream(chat(), Listener(), Cancellation()).whole
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_is_no_failure(
+    server: OpenAIServer, backend: OpenAIBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.stream(chat(), Listener(), Cancellation())
+    used = server.received[-1].connection
+    answer = server.answer
+    monkeypatch.setattr(server, "answer", lambda asked: [CUT] if asked.connection <= used else answer(asked))
+    assert backend.stream(chat(), Listener(), Cancellation()).whole
+    assert server.received[-1].connection == used + 1
+
+
+def test_a_server_that_thinks_and_then_hangs_up_is_not_asked_again(
+    server: OpenAIServer, backend: OpenAIBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.stream(chat(), Listener(), Cancellation())
+    monkeypatch.setattr(wire, "STALE_SECONDS", 0.1)
+    server.scripts["thinks"] = [0.2, CUT]
+    server.received.clear()
+    assert type(failure(backend, "thinks")[0]) is errors.BackendUnreachable
+    assert len(server.received) == 1
 
 
 # What is sent
