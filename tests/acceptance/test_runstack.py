@@ -1,5 +1,6 @@
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -81,13 +82,27 @@ class Installation:
             return 0
 
 
+def ended(made: Installation) -> None:
+    for process in made.started:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
     made = Installation(tmp_path)
     yield made
-    for process in made.started:
-        process.kill()
-        process.wait()
+    ended(made)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation that runs while several tests look at it; its admin's password was made up."""
+    made = Installation(tmp_path_factory.mktemp("running"))
+    given = {"OPENAI_API_KEY": "sk-very-secret", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    made.run_until_ready(DJANGO_SUPERUSER_PASSWORD="", **given)
+    yield made
+    ended(made)
 
 
 def nothing_left_of(pids: list[int]) -> Callable[[], bool]:
@@ -108,19 +123,6 @@ def test_it_comes_up_serves_and_goes(installation: Installation) -> None:
     assert not (installation.folder / "stack.json").exists()
 
 
-def test_any_command_talks_to_it_without_a_variable(installation: Installation) -> None:
-    installation.run_until_ready()
-    code = "from maintenance import broker; print('answers', broker.quick().ping())"
-    assert "answers True" in installation.manage("shell", "-c", code).stdout
-
-
-def test_a_second_one_says_where_the_first_is(installation: Installation) -> None:
-    first = installation.run_until_ready()
-    second = installation.manage("runstack")
-    assert second.returncode == 1
-    assert f"pid {first.pid}, http://127.0.0.1:{installation.port}/" in second.stderr
-
-
 def test_it_starts_again_after_kill_9_with_its_data(installation: Installation) -> None:
     first = installation.run_until_ready()
     pids = installation.pids
@@ -132,8 +134,6 @@ def test_it_starts_again_after_kill_9_with_its_data(installation: Installation) 
 
 
 def test_it_goes_when_its_terminal_is_closed(installation: Installation) -> None:
-    import pty
-
     ours, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "manage.py", "runstack"], cwd=ROOT, env=installation.environment, stdout=terminal
@@ -147,14 +147,6 @@ def test_it_goes_when_its_terminal_is_closed(installation: Installation) -> None
     assert nothing_left_of(pids)()
 
 
-def test_a_password_that_was_made_up_is_shown_once_and_kept_nowhere(installation: Installation) -> None:
-    installation.run_until_ready(DJANGO_SUPERUSER_PASSWORD="").terminate()
-    password = installation.output.split("password ")[1].split()[0]
-    installation.started[0].wait(30)
-    logs = "".join(log.read_text() for log in (installation.folder / "logs").glob("*.log"))
-    assert password not in logs
-
-
 def test_a_redis_of_the_operators_own_is_used(installation: Installation) -> None:
     given = os.environ["REDIS_URL"]
     installation.run_until_ready(REDIS_URL=given)
@@ -162,7 +154,24 @@ def test_a_redis_of_the_operators_own_is_used(installation: Installation) -> Non
     assert installation.recorded["environment"]["REDIS_URL"] == given
 
 
-def test_the_users_keys_are_not_written_down(installation: Installation) -> None:
-    installation.run_until_ready(OPENAI_API_KEY="sk-very-secret", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
-    assert installation.recorded["environment"]["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
-    assert "sk-very-secret" not in (installation.folder / "stack.json").read_text()
+def test_any_command_talks_to_it_without_a_variable(running: Installation) -> None:
+    code = "from maintenance import broker; print('answers', broker.quick().ping())"
+    assert "answers True" in running.manage("shell", "-c", code).stdout
+
+
+def test_a_second_one_says_where_the_first_is(running: Installation) -> None:
+    second = running.manage("runstack")
+    assert second.returncode == 1
+    assert f"pid {running.started[0].pid}, http://127.0.0.1:{running.port}/" in second.stderr
+
+
+def test_a_password_that_was_made_up_is_shown_once_and_kept_nowhere(running: Installation) -> None:
+    password = running.output.split("password ")[1].split()[0]
+    logs = "".join(log.read_text() for log in (running.folder / "logs").glob("*.log"))
+    assert "Started server" in logs
+    assert password not in logs
+
+
+def test_the_users_keys_are_not_written_down(running: Installation) -> None:
+    assert running.recorded["environment"]["OPENAI_BASE_URL"] == "http://127.0.0.1:9/v1"
+    assert "sk-very-secret" not in (running.folder / "stack.json").read_text()
