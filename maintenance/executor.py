@@ -5,6 +5,7 @@ import secrets
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -45,13 +46,25 @@ def current() -> Current | None:
     return _current.get()
 
 
-def perform(*, job_id: str, dispatch: int, lease_token: str = "", worker: str = "") -> str:
-    """Claim this dispatch and run it. Answers with the outcome, or `NOT_CLAIMED` where there was nothing to do."""
+def perform(
+    *,
+    job_id: str,
+    dispatch: int,
+    lease_token: str = "",
+    worker: str = "",
+    on_claim: Callable[[float | None], None] | None = None,
+) -> str:
+    """Claim this dispatch and run it. Answers with the outcome, or `NOT_CLAIMED` where there was nothing to do.
+
+    `on_claim` is told the job's time limit in seconds, or None.
+    """
     token = lease_token or secrets.token_hex(16)
     execution = attempts.claim(job_id, dispatch, lease_token=token, worker=worker or socket.gethostname())
     if execution is None:
         return NOT_CLAIMED
     log_context.set({"job": job_id})
+    if on_claim:
+        on_claim(time_limit(execution.job))
     with Heartbeat(lambda: attempts.renew(execution)) as heartbeat:
         ending = _measured(execution, heartbeat)
     if not attempts.finish(execution, ending):

@@ -67,22 +67,26 @@ class Horse:
         return True
 
     def wait(self, seconds: float) -> dict[str, Any] | None:
-        """Its answer, or None when it has not come in time. Raises EOFError when the horse is gone."""
-        if not select.select([self._line], [], [], seconds)[0]:
-            return None
+        """The next thing it says, or None when nothing came in time. Raises EOFError when the horse is gone.
+
+        First `{"limit": seconds or null}` once it has claimed the job, then `{"outcome": …}`.
+        """
+        while b"\n" not in self._buffer:
+            if not select.select([self._line], [], [], seconds)[0]:
+                return None
+            self._buffer += self._receive()
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _receive(self) -> bytes:
         try:
             received = self._line.recv(65536)
         except OSError:
             received = b""
         if not received:
             raise EOFError
-        self._buffer += received
-        line, newline, rest = self._buffer.partition(b"\n")
-        if not newline:
-            return None
-        self._buffer = rest
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return received
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
         try:
@@ -124,10 +128,14 @@ def _serve(line: socket.socket, worker_name: str, title: str) -> None:
     for raw in line.makefile("rb"):
         order = json.loads(raw)
         process.title(f"rqworker: horse {order['job_id']}")
-        outcome = executor.perform(**order, worker=worker_name)
+        outcome = executor.perform(**order, worker=worker_name, on_claim=lambda limit: _say(line, limit=limit))
         _clean_up()
-        line.sendall(json.dumps({"outcome": outcome}).encode() + b"\n")
+        _say(line, outcome=outcome)
         process.title(f"rqworker: horse {title} idle")
+
+
+def _say(line: socket.socket, **words: Any) -> None:
+    line.sendall(json.dumps(words).encode() + b"\n")
 
 
 def _clean_up() -> None:

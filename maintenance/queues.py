@@ -7,13 +7,15 @@ executes it must claim exactly that dispatch in the ledger first, so a copy too 
 import logging
 from functools import lru_cache
 
+import redis
 from redis.exceptions import ConnectionError, TimeoutError
 from rq import Queue as RQQueue
 from rq.exceptions import DuplicateJobError
+from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY as WORKERS_BY_QUEUE_KEY
 
-from maintenance import broker
+from maintenance import broker, taking
 from maintenance.models import Job
 
 logger = logging.getLogger(__name__)
@@ -63,18 +65,43 @@ def carry(job: Job) -> None:
             result_ttl=0,
             failure_ttl=FAILED_KEPT_SECONDS,
         )
+        taking.wake(broker.quick(), job.queue)
     except DuplicateJobError:
         logger.debug("dispatch %s of job %s is in Redis already", job.dispatch, job.pk)
 
 
 def waiting_ids(name: str) -> set[str]:
-    """RQ ids that wait in a queue, those just taken by a worker included."""
-    queue = _queue(name)
+    """RQ ids that wait in a queue."""
+    return {raw.decode(errors="replace") for raw in broker.quick().lrange(taking.queue_key(name), 0, -1)}
+
+
+def settle(connection: "redis.Redis", name: str, rq_job_id: str, *, keep: bool = False) -> None:
+    """A dispatch is over: remove what is left of it in Redis; with `keep`, all but RQ's own record of the job."""
+    with connection.pipeline(transaction=False) as pipeline:
+        pipeline.lrem(taking.taken_key(name), 1, rq_job_id)
+        if not keep:
+            pipeline.delete(f"rq:job:{rq_job_id}")
+        pipeline.execute()
+
+
+def leftovers(name: str) -> list[str]:
+    """RQ ids that a worker took from this queue and has not settled: at work, or left by a worker that died."""
+    started = StartedJobRegistry(name, connection=broker.quick()).key
     with broker.quick().pipeline(transaction=False) as pipeline:
-        pipeline.lrange(queue.key, 0, -1)
-        pipeline.lrange(queue.intermediate_queue_key, 0, -1)
-        waiting, taken = pipeline.execute()
-    return {raw.decode() for raw in (*waiting, *taken)}
+        pipeline.lrange(taking.taken_key(name), 0, -1)
+        pipeline.zrange(started, 0, -1)
+        taken, begun = pipeline.execute()
+    return [raw.decode(errors="replace").split(":")[0] for raw in (*taken, *begun)]
+
+
+def sweep(name: str, rq_job_id: str) -> None:
+    """Remove what a dead worker left of a dispatch."""
+    connection = broker.quick()
+    started = StartedJobRegistry(name, connection=connection).key
+    begun = [raw for raw in connection.zrange(started, 0, -1) if raw.decode(errors="replace").startswith(rq_job_id)]
+    if begun:
+        connection.zrem(started, *begun)
+    settle(connection, name, rq_job_id)
 
 
 def sizes() -> dict[str, int]:
@@ -98,8 +125,5 @@ def worker_counts() -> dict[str, int]:
 def drop(job: Job) -> None:
     """Remove what Redis holds of the job's present dispatch. Raises RedisError."""
     name = rq_id(job.pk, job.dispatch)
-    queue = _queue(job.queue)
-    with broker.quick().pipeline(transaction=False) as pipeline:
-        pipeline.lrem(queue.key, 0, name)
-        pipeline.delete(f"rq:job:{name}")
-        pipeline.execute()
+    broker.quick().lrem(taking.queue_key(job.queue), 0, name)
+    settle(broker.quick(), job.queue, name)

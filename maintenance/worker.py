@@ -6,21 +6,19 @@ used: they lose outcomes when a process dies.
 """
 
 import logging
-import secrets
 import signal
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from django.conf import settings
 from django.db import connections
 from rq import Queue as RQQueue
 from rq import Worker
-from rq.exceptions import DequeueTimeout
-from rq.executions import Execution
+from rq.exceptions import NoSuchJobError
 from rq.job import Job as RQJob
 from rq.serializers import JSONSerializer
 from rq.utils import now
@@ -32,18 +30,21 @@ from maintenance.horse import JOBS_PER_HORSE, Death, Horse
 from maintenance.ledger import Failure
 from maintenance.models import Attempt
 from maintenance.reconciler import Tick
+from maintenance.ride import Ride
+from maintenance.taking import Taker
 
 logger = logging.getLogger(__name__)
 
 Outcome = Attempt.Outcome
-# How long the job's own alarm may take to end it before the worker kills the horse.
-KILL_GRACE_SECONDS = 10
+BEAT_SECONDS = 5
+IDLE_WAIT_SECONDS = 1
+AWAY_WAIT_SECONDS = 1
+SHORT_JOB_SECONDS = 0.1
 
 
 class LedgerWorker(Worker):  # type: ignore[misc]
     """`manage.py rqworker QUEUE…` runs this class; it needs no flags."""
 
-    max_connection_wait_time = 5.0
     log_result_lifespan = False
     log_job_description = False
 
@@ -53,12 +54,8 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         self._horse: Horse | None = None
         self._label = label or f"{','.join(self.queue_names())}/{self.name[:8]}"
         self._tick = Tick(f"{socket.gethostname()}/{self.name}")
+        self._taker = Taker(self.connection, self.queue_names())
         self._beat_due = 0.0
-
-    # A short wait for jobs, so that stopping and ticking need no exception thrown into the middle of a pop.
-    @property
-    def dequeue_timeout(self) -> int:
-        return 1
 
     def procline(self, message: str) -> None:
         """RQ's own titles are replaced by ours."""
@@ -66,152 +63,28 @@ class LedgerWorker(Worker):  # type: ignore[misc]
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
         self._horse = self._new_horse()  # before there are threads
         super().bootstrap(*args, **kwargs)
+        process.title(f"rqworker: {self._label} idle")
 
     def run_maintenance_tasks(self) -> None:
         """RQ's maintenance fails or repeats jobs on its own; the reconciler does that by the ledger."""
         self.last_cleaned_at = now()
 
+    def check_for_suspension(self, burst: bool) -> None:
+        """`rq suspend` stops everything; queues are paused one by one here, in the ledger."""
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """RQ beats around every job; every few seconds is enough."""
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+        elif time.monotonic() >= self._beat_due:
+            self._register()
+
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Finish the job in hand, then end. A second signal after a second ends at once."""
+        """Finish the job in hand, then end. Nothing is thrown into the middle of taking a job."""
         self._shutdown_requested_date = now()
         self._stop_requested = True
         signal.signal(signal.SIGINT, self.request_force_stop)
         signal.signal(signal.SIGTERM, self.request_force_stop)
-
-    def dequeue_job_and_maintain_ttl(
-        self, timeout: int | None, max_idle_time: int | None = None
-    ) -> tuple[RQJob, RQQueue] | None:
-        """The next dispatch, or None when it is time to end."""
-        self.set_state(WorkerStatus.IDLE)
-        process.title(f"rqworker: {self._label} idle")
-        idle_since = time.monotonic()
-        while not self._stop_requested:
-            self._between_jobs()
-            with suppress(DequeueTimeout):
-                return self._pop(timeout)
-            if max_idle_time is not None and time.monotonic() - idle_since >= max_idle_time:
-                return None
-        return None
-
-    def _pop(self, timeout: int | None) -> tuple[RQJob, RQQueue] | None:
-        wait = 0.5
-        while not self._stop_requested:
-            try:
-                popped: tuple[RQJob, RQQueue] | None = self.queue_class.dequeue_any(
-                    self._ordered_queues,
-                    timeout,
-                    connection=self.connection,
-                    job_class=self.job_class,
-                    serializer=self.serializer,
-                    death_penalty_class=self.death_penalty_class,
-                )
-                return popped
-            except queues.AWAY as error:
-                logger.warning("worker %s: Redis is away (%s)", self._label, type(error).__name__)
-                time.sleep(wait)
-                wait = min(2 * wait, self.max_connection_wait_time)
-                self._tick()
-        return None
-
-    def _between_jobs(self) -> None:
-        if time.monotonic() >= self._beat_due:
-            self._beat_due = time.monotonic() + 5
-            self._register()
-        self._tick()
-        if self._horse and self._horse.jobs >= JOBS_PER_HORSE:
-            self._retire_horse()
-
-    def _register(self) -> None:
-        """Beat, and be known: after Redis lost its data a worker must write itself anew."""
-        with suppress(*queues.AWAY), self.connection.pipeline() as pipeline:
-            self.heartbeat(pipeline=pipeline)
-            pipeline.hset(self.key, mapping=self.serialize())
-            pipeline.sadd(self.redis_workers_keys, self.key)
-            for queue in self.queues:
-                pipeline.sadd(queues.WORKERS_BY_QUEUE_KEY % queue.name, self.key)
-            pipeline.execute()
-
-    def execute_job(self, job: RQJob, queue: RQQueue) -> None:
-        """Have the horse run one dispatch, and keep RQ's books about it."""
-        try:
-            job_id, dispatch = queues.parse_rq_id(job.id)
-        except ValueError:
-            logger.error("RQ job %s is not of the ledger; it is dropped", job.id)
-            job.delete()
-            return
-        execution = self.prepare_execution(job)
-        job.started_at = now()
-        process.title(f"rqworker: {self._label} {job_id}")
-        outcome = self._ride(job, execution, job_id, dispatch)
-        job.ended_at = now()
-        self.executions.pop(execution.id, None)
-        self._close_books(job, queue, execution, outcome)
-
-    def _ride(self, job: RQJob, execution: Execution, job_id: str, dispatch: int) -> str:
-        token = secrets.token_hex(16)
-        order = {"job_id": job_id, "dispatch": dispatch, "lease_token": token}
-        horse = self._horse or self._new_horse()
-        if not horse.give(order):  # it died while idle
-            self._bury(horse)
-            horse = self._new_horse()
-            horse.give(order)
-        self._horse = horse
-        try:
-            return self._watch(horse, job, execution)
-        except EOFError:
-            return self._after_death(self._bury(horse), job_id, token, job)
-
-    def _watch(self, horse: Horse, job: RQJob, execution: Execution) -> str:
-        limit = self._kill_after(job)
-        while True:
-            answer = horse.wait(1.0)
-            if answer is not None:
-                return str(answer["outcome"])
-            if limit is not None and (now() - job.started_at).total_seconds() > limit:
-                horse.kill()
-            if time.monotonic() >= self._beat_due:
-                self._beat_due = time.monotonic() + 5
-                with suppress(*queues.AWAY):
-                    self.maintain_heartbeats(job, execution)
-                self._register()
-            self._tick()
-
-    def _kill_after(self, job: RQJob) -> float | None:
-        # `carry` gave RQ the job's own limit plus a minute.
-        return float(job.timeout) - 60 + KILL_GRACE_SECONDS if settings.JOB_TIMEOUTS and job.timeout else None
-
-    def _after_death(self, death: Death, job_id: str, token: str, job: RQJob) -> str:
-        """The horse is dead: say in the ledger what it can no longer say itself."""
-        limit = self._kill_after(job)
-        timed_out = limit is not None and (now() - job.started_at).total_seconds() > limit
-        if self._stopped_job_id == job.id:
-            ending = Ending(outcome=Outcome.CANCELLED, failure=Failure("cancelled", "Stopped by an operator.", True))
-        elif timed_out:
-            ending = Ending(outcome=Outcome.TIMEOUT, failure=Failure("timeout", "The job took too long."))
-        else:
-            ending = Ending(outcome=Outcome.LOST, failure=Failure("worker_lost", "The process that ran it died."))
-        words = Ending(**{**vars(ending), "detail": death.words, "peak_memory_bytes": death.peak_memory_bytes})
-        try:
-            attempts.lose(job_id, token, words)
-        except Exception:
-            logger.exception("job %s: its end is left to the reconciler", job_id)
-        finally:
-            connections.close_all()
-        return words.outcome.value
-
-    def _close_books(self, job: RQJob, queue: RQQueue, execution: Execution, outcome: str) -> None:
-        """RQ's registries and counters. What goes wrong here costs nothing but a line on a page."""
-        try:
-            if outcome in (Outcome.SUCCEEDED, executor.NOT_CLAIMED):
-                self.handle_job_success(job, queue, queue.started_job_registry, execution)
-            else:
-                self.handle_job_failure(job, queue, exc_string=outcome, execution=execution)
-        except queues.AWAY:
-            logger.warning("worker %s: RQ's books on job %s are not closed", self._label, job.id)
-
-    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        if self._horse:
-            self._horse.kill(sig)
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """A second signal: take the horse down. The reconciler ends its job when the lease runs out."""
@@ -219,6 +92,145 @@ class LedgerWorker(Worker):  # type: ignore[misc]
             return
         self.kill_horse()
         raise SystemExit(1)
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[str, RQQueue] | None:
+        """RQ id and queue of the next dispatch, or None when it is time to end."""
+        idle_since = time.monotonic()
+        while not self._stop_requested:
+            self._between_jobs()
+            if taken := self._take(0 if timeout is None else IDLE_WAIT_SECONDS):
+                name, rq_job_id = taken
+                return rq_job_id, next(queue for queue in self.queues if queue.name == name)
+            if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since >= max_idle_time):
+                return None
+        return None
+
+    def _take(self, wait_seconds: int) -> tuple[str, str] | None:
+        try:
+            return self._taker.take(wait_seconds)
+        except queues.AWAY as error:
+            logger.warning("worker %s: Redis is away (%s)", self._label, type(error).__name__)
+            time.sleep(AWAY_WAIT_SECONDS)
+            return None
+
+    def _between_jobs(self) -> None:
+        self.heartbeat()
+        self._tick()
+        if self._horse and self._horse.jobs >= JOBS_PER_HORSE:
+            self._retire_horse()
+
+    def _register(self) -> None:
+        """Beat, and be known: after Redis lost its data a worker must write itself anew."""
+        self._beat_due = time.monotonic() + BEAT_SECONDS
+        with suppress(*queues.AWAY), self.connection.pipeline() as pipeline:
+            super().heartbeat(pipeline=pipeline)
+            pipeline.hset(self.key, mapping=self.serialize())
+            pipeline.sadd(self.redis_workers_keys, self.key)
+            for queue in self.queues:
+                pipeline.sadd(queues.WORKERS_BY_QUEUE_KEY % queue.name, self.key)
+            pipeline.execute()
+
+    def execute_job(self, rq_job_id: str, queue: RQQueue) -> None:
+        """Have the horse run one dispatch, and keep RQ's books about it."""
+        try:
+            job_id, dispatch = queues.parse_rq_id(rq_job_id)
+        except ValueError:
+            logger.error("RQ job %.100r is not of the ledger; it is dropped", rq_job_id)
+            queues.settle(self.connection, queue.name, rq_job_id)
+            return
+        process.title(f"rqworker: {self._label} {job_id}")
+        ride = Ride(job_id, dispatch, rq_job_id, queue)
+        self._close_books(ride, self._ride(ride))
+        process.title(f"rqworker: {self._label} idle")
+
+    def _ride(self, ride: Ride) -> str:
+        horse = self._horse or self._new_horse()
+        if not horse.give(ride.order):  # it died while idle
+            self._bury(horse)
+            horse = self._new_horse()
+            horse.give(ride.order)
+        self._horse = horse
+        try:
+            return self._watch(horse, ride)
+        except EOFError:
+            return self._after_death(self._bury(horse), ride)
+
+    def _watch(self, horse: Horse, ride: Ride) -> str:
+        # Most jobs are over before it would be worth telling RQ that they began.
+        patience = SHORT_JOB_SECONDS
+        while True:
+            answer = horse.wait(patience)
+            if answer and "limit" in answer:
+                ride.limit_seconds = answer["limit"]
+                continue
+            if answer:
+                return str(answer["outcome"])
+            patience = 1.0
+            self._tell_rq(ride)
+            if ride.overdue:
+                horse.kill()
+            self._tick()
+
+    def _tell_rq(self, ride: Ride) -> None:
+        """Have the job in RQ's registry of started ones, and beat for it."""
+        with suppress(*queues.AWAY, NoSuchJobError):
+            if ride.execution is None:
+                ride.rq_job = RQJob.fetch(ride.rq_job_id, self.connection, JSONSerializer)
+                ride.rq_job.started_at = ride.started_at
+                ride.execution = self.prepare_execution(ride.rq_job)
+            elif ride.rq_job and time.monotonic() >= self._beat_due:
+                self.maintain_heartbeats(ride.rq_job, ride.execution)
+        if time.monotonic() >= self._beat_due:
+            self._register()
+
+    def _after_death(self, death: Death, ride: Ride) -> str:
+        """The horse is dead: say in the ledger what it can no longer say itself."""
+        if self._stopped_job_id == ride.rq_job_id:
+            ending = Ending(outcome=Outcome.CANCELLED, failure=Failure("cancelled", "Stopped by an operator.", True))
+        elif ride.overdue:
+            ending = Ending(outcome=Outcome.TIMEOUT, failure=Failure("timeout", "The job took too long."))
+        else:
+            ending = Ending(outcome=Outcome.LOST, failure=Failure("worker_lost", "The process that ran it died."))
+        words = replace(ending, detail=death.words, peak_memory_bytes=death.peak_memory_bytes)
+        try:
+            attempts.lose(ride.job_id, ride.lease_token, words)
+        except Exception:
+            logger.exception("job %s: its end is left to the reconciler", ride.job_id)
+        finally:
+            connections.close_all()
+        return words.outcome.value
+
+    def _close_books(self, ride: Ride, outcome: str) -> None:
+        """RQ's registries and counters. What goes wrong here costs nothing but a line on a page."""
+        try:
+            if outcome in (Outcome.SUCCEEDED, executor.NOT_CLAIMED) and ride.execution is None:
+                queues.settle(self.connection, ride.queue.name, ride.rq_job_id)
+            else:
+                self._close_long(ride, outcome)
+        except queues.AWAY:
+            logger.warning("worker %s: RQ's books on job %s are not closed", self._label, ride.rq_job_id)
+        except NoSuchJobError:
+            logger.info("worker %s: RQ does not know job %s any more", self._label, ride.rq_job_id)
+
+    def _close_long(self, ride: Ride, outcome: str) -> None:
+        self._tell_rq(ride)
+        queue, job, execution = ride.queue, ride.rq_job, ride.execution
+        if job is None or execution is None:
+            return
+        job.ended_at = now()
+        self.executions.pop(execution.id, None)
+        if outcome in (Outcome.SUCCEEDED, executor.NOT_CLAIMED):
+            self.handle_job_success(job, queue, queue.started_job_registry, execution)
+        else:
+            self.handle_job_failure(job, queue, exc_string=outcome, execution=execution)
+        self.set_state(WorkerStatus.IDLE)
+        queues.settle(self.connection, queue.name, job.id, keep=True)
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        if self._horse:
+            self._horse.kill(sig)
 
     def teardown(self) -> None:
         self._retire_horse()

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -6,8 +7,10 @@ import pytest
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from maintenance import broker, executor, outbox, queues
+from maintenance import broker, executor, outbox, queues, reconciler
 from maintenance.models import Job
+from maintenance.tables import Queue
+from maintenance.taking import Taker
 from tests.maintenance import jobs
 from tests.queue import take
 from tests.services import Valkey
@@ -111,3 +114,36 @@ def test_recovery_without_redis_changes_no_row(work: Work, valkey: Valkey, path:
 def test_the_pause_after_an_error_grows_and_is_bounded() -> None:
     pauses = [outbox.back_off(n).total_seconds() for n in (1, 2, 3, 20)]
     assert pauses == [10, 20, 40, 3600]
+
+
+def test_what_a_dead_worker_left_in_redis_is_swept_and_what_is_at_work_stays(work: Work, path: str) -> None:
+    rows = [jobs.write_line.enqueue(path=path, text=str(n)) for n in range(2)]
+    taker = Taker(broker.quick(), ["high", "default"])
+    for row in rows:
+        assert taker.take(0) == ("default", f"{row.pk}-1")
+    executor.perform(job_id=rows[0].pk, dispatch=1)
+    assert reconciler.sweep_leftovers() == 1
+    assert queues.leftovers("default") == [f"{rows[1].pk}-1"]
+
+
+def test_the_most_urgent_queue_is_served_first(work: Work, path: str) -> None:
+    order = [Queue.LOW, Queue.DEFAULT, Queue.HIGH, Queue.DEFAULT]
+    rows = [jobs.write_line.on(queue).enqueue(path=path, text="x") for queue in order]
+    taker = Taker(broker.quick(), ["high", "default", "low"])
+    taken = [taker.take(0) for _ in range(5)]
+    assert taken == [
+        ("high", f"{rows[2].pk}-1"),
+        ("default", f"{rows[1].pk}-1"),
+        ("default", f"{rows[3].pk}-1"),
+        ("low", f"{rows[0].pk}-1"),
+        None,
+    ]
+
+
+def test_a_waiting_worker_is_woken_by_a_job(work: Work, path: str) -> None:
+    found: list[tuple[str, str] | None] = []
+    waiting = threading.Thread(target=lambda: found.append(Taker(broker.patient(), ["high", "default"]).take(20)))
+    waiting.start()
+    row = jobs.write_line.enqueue(path=path, text="x")
+    waiting.join(15)
+    assert found == [("default", f"{row.pk}-1")]
