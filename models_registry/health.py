@@ -18,6 +18,7 @@ from models_registry.backends.base import Health
 from models_registry.backends.settings import BackendSettings
 
 FIRST_ANSWER_SECONDS = 1.0
+BAD_NEWS_SECONDS = 5  # a server that is only starting should not look dead for long
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,16 @@ def _refresh(key: _Key) -> threading.Thread | None:
     known, probe = _known.get(key), _probes.get(key)
     if probe and probe.is_alive():
         return probe
-    if known and datetime.now(UTC) - known.checked_at < timedelta(seconds=settings.BACKEND_HEALTH_KEPT_SECONDS):
+    if known and datetime.now(UTC) - known.checked_at < _kept(known.health):
         return None
     _probes[key] = probe = threading.Thread(target=_probe, args=[key], name="backend-probe", daemon=True)
     probe.start()
     return probe
+
+
+def _kept(health: Health) -> timedelta:
+    seconds = settings.BACKEND_HEALTH_KEPT_SECONDS
+    return timedelta(seconds=seconds if health.status == "available" else min(seconds, BAD_NEWS_SECONDS))
 
 
 def _probe(key: _Key) -> None:

@@ -20,6 +20,8 @@ def _official(field: str, value: Any, model: str) -> str:
         return "OpenAI takes no top_k."
     if field == "think" and not isinstance(value, str):
         return "OpenAI takes a level (low, medium, high) and no true or false."
+    if field == "think" and value == "max":
+        return "OpenAI knows no level max."
     if field == "think" and not limits.rule(model).reasons:
         return f"{model} does not think."
     return _common(field, value, model)

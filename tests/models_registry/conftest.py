@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,14 +23,6 @@ from models_registry.fakes.openai import OpenAIServer
 
 KEY = "sk-very-secret-key"
 PATIENT = Timeouts(connect=5, first_byte=20, idle=20, total=30)
-
-
-def eventually(check: Callable[[], object], seconds: float = 5) -> None:
-    """Repeat until it is true."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "still not true"
-        time.sleep(0.005)
 
 
 def chat(model: str = "stub", text: str = "Hello", **values: Any) -> ChatRequest:

@@ -107,6 +107,7 @@ def test_f28_ranges_belong_to_the_driver() -> None:
     ("model", "field", "value"),
     [
         ("gpt-4o", "top_k", 40), ("gpt-4o", "think", True), ("gpt-4o", "think", "low"), ("o3-mini", "think", False),
+        ("o3-mini", "think", "max"),
         ("o3-mini", "temperature", 0.5), ("gpt-5.1", "top_p", 0.5), ("gpt-5-mini", "stop_sequences", ["END"]),
     ],
 )  # fmt: skip

@@ -10,7 +10,8 @@ from models_registry import errors
 from models_registry.backends.base import Cancellation, ChatMessage, DeltaType, FinishReason, Reply, Usage
 from models_registry.backends.fake import FakeBackend
 from models_registry.backends.settings import BackendSettings
-from tests.models_registry.conftest import PATIENT, Calling, Listener, chat, eventually
+from tests.models_registry.conftest import PATIENT, Calling, Listener, chat
+from tests.waiting import eventually
 
 CONTENT, THINKING = DeltaType.CONTENT, DeltaType.THINKING
 BACKEND = FakeBackend(BackendSettings(name="fake", driver="fake"))

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,14 +8,18 @@ import pytest
 from models_registry import health
 from models_registry.fakes.http import document
 from models_registry.fakes.openai import FOR_EVER, OpenAIServer
-from tests.models_registry.conftest import eventually
 from tests.services import free_port
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
-def nothing_known() -> None:
+def nothing_known() -> Iterator[None]:
+    """No result and no probe of another test."""
     health._known.clear()
     health._probes.clear()
+    yield
+    for probe in health._probes.values():
+        probe.join()
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def test_f43_a_silent_server_is_waited_for_a_second_and_only_once(openai: OpenAI
             "embedded": "unreachable",
         }
         assert time.monotonic() - began < 1.8, "one after the other takes two"
-        eventually(lambda: "did not begin" in health.status("openai").health.error, seconds=10)
+        eventually(lambda: "did not begin" in health.status("openai").health.error, within=10)
         began = time.monotonic()
         health.status("openai")
         assert time.monotonic() - began < 0.5
@@ -79,10 +84,9 @@ def test_only_one_probe_of_a_backend_is_under_way(openai: OpenAIServer, settings
     settings.BACKEND_HEALTH_KEPT_SECONDS = 0
     usual, openai.models_script = openai.models_script, lambda: [FOR_EVER]
     try:
+        eventually(lambda: health.status("openai") and len(openai.received) > 1)
         for _ in range(20):
             health.status("openai")
-        eventually(lambda: len(openai.received) > 1)
-        health.status("openai")
         assert len(openai.received) == 2
     finally:
         openai.models_script = usual
