@@ -41,6 +41,9 @@ class Job(models.Model):
     timeout_seconds = models.PositiveIntegerField()
     not_before = models.DateTimeField(null=True)
     unique_key = models.CharField(max_length=200, default="", blank=True)
+    concurrency_key = models.CharField(max_length=200, default="", blank=True)
+    concurrency_limit = models.PositiveIntegerField(default=1, help_text="unfinished pushes with this key at a time")
+    batch = models.ForeignKey("Batch", null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
     starts = models.PositiveIntegerField(default=0, help_text="executions begun")
     dispatch = models.PositiveIntegerField(default=0, help_text="how often it was pushed; only the last push may start")
     lease_token = models.CharField(max_length=32, default="", blank=True)
@@ -69,6 +72,12 @@ class Job(models.Model):
                 condition=Q(status__in=["pending", "scheduled", "queued", "running"]),
                 name="jobs_unfinished",
             ),
+            models.Index(
+                fields=["concurrency_key"],
+                condition=~Q(concurrency_key="") & Q(status__in=["pending", "scheduled", "queued", "running"]),
+                name="jobs_concurrency_key",
+            ),
+            models.Index(fields=["error_fingerprint"], condition=~Q(error_fingerprint=""), name="jobs_fingerprint"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -87,6 +96,109 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
+
+
+class JobTag(models.Model):
+    """A word that jobs are found by, such as `conversation:7`: a row each, so that a million jobs can be searched."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="tag_rows")
+    tag = models.CharField(max_length=100)
+
+    class Meta:
+        db_table = "job_tags"
+        constraints = [models.UniqueConstraint(fields=["tag", "job"], name="job_tags_once")]
+
+    def __str__(self) -> str:
+        return self.tag
+
+
+class Batch(models.Model):
+    """Jobs that are tracked together. Its counters are written in the transactions that end its jobs."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running", "running"
+        COMPLETED = "completed", "completed"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_job_id, editable=False)
+    name = models.CharField(max_length=200)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.RUNNING)
+    total = models.PositiveIntegerField()
+    pending = models.PositiveIntegerField(help_text="jobs that have not ended")
+    failed = models.PositiveIntegerField(default=0)
+    allow_failures = models.BooleanField(default=False)
+    then_call = models.JSONField(null=True, help_text="job function and arguments, run when all succeeded")
+    catch_call = models.JSONField(null=True, help_text="run once, on the first failure")
+    finally_call = models.JSONField(null=True, help_text="run when the last job has ended")
+    caught = models.BooleanField(default=False)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "batches"
+        ordering = ["-id"]
+        verbose_name_plural = "batches"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class QueuePause(models.Model):
+    """A queue from which no worker takes jobs. A row is there while, or since, it is paused; `until` null: for good."""
+
+    queue = models.CharField(primary_key=True, max_length=32)
+    reason = models.CharField(max_length=500)
+    paused_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    paused_at = models.DateTimeField(auto_now_add=True)
+    until = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "queue_pauses"
+
+    def __str__(self) -> str:
+        return self.queue
+
+
+class ScheduledTask(models.Model):
+    """What an operator set about a task of SCHEDULE, which lives in the settings. No row: nothing was set."""
+
+    name = models.CharField(primary_key=True, max_length=100)
+    paused_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    paused_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=500, default="", blank=True)
+
+    class Meta:
+        db_table = "scheduled_tasks"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ScheduleSlot(models.Model):
+    """One time at which a task was due. The unique pair of task and time lets it fire once, whoever tries."""
+
+    class Result(models.TextChoices):
+        FIRED = "fired", "fired"
+        SKIPPED_OVERLAP = "skipped_overlap", "skipped: the last one still runs"
+        SKIPPED_PAUSED = "skipped_paused", "skipped: paused"
+        MISSED = "missed", "missed"
+
+    task = models.CharField(max_length=100)
+    due_at = models.DateTimeField()
+    result = models.CharField(max_length=16, choices=Result.choices)
+    fired_by = models.CharField(max_length=150, help_text="the leader, cron, or who ran it now")
+    job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "schedule_slots"
+        ordering = ["-due_at"]
+        constraints = [models.UniqueConstraint(fields=["task", "due_at"], name="schedule_slots_once")]
+
+    def __str__(self) -> str:
+        return f"{self.task} at {self.due_at}"
 
 
 class Attempt(models.Model):
