@@ -69,18 +69,21 @@ def _standing(status: str | None) -> Standing:
 
 
 def save(run: Run, draft: Draft, content: str, thinking: str, seq: int) -> Standing:
-    """Store the text so far. The first call makes the message; until then nobody has seen a word of it."""
+    """Store the text so far. The first call makes the message; until then nobody has seen a word of it.
+
+    LOST where the run is held no more, and then nothing is stored; else HELD, also where it is to be cancelled.
+    """
     with transaction.atomic():
-        held = standing(run)
-        if held is Standing.LOST:
-            return held
+        run.first_token_at = run.first_token_at or draft.first_at
+        held = Run.objects.filter(pk=run.pk, lease_token=run.lease_token)
+        # First of all: it locks the run, so that nobody takes the lease before the text is stored.
+        if not held.update(last_seq=seq, first_token_at=run.first_token_at, first_event_id=run.first_event_id):
+            return Standing.LOST
         if draft.message_id is None:
             draft.message_id = _begin(run, draft, content, thinking)
         else:
             Message.objects.filter(pk=draft.message_id).update(content=content, thinking=thinking)
-        run.first_token_at = run.first_token_at or draft.first_at
-        Run.objects.filter(pk=run.pk).update(last_seq=seq, first_token_at=run.first_token_at)
-    return held
+    return Standing.HELD
 
 
 def _begin(run: Run, draft: Draft, content: str, thinking: str) -> int:

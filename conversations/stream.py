@@ -1,25 +1,27 @@
 """The writer's side of a run's event stream.
 
-`Publisher` takes what a turn says and, from a thread of its own, sends it to the stream and saves it to the database:
-the model's connection is never kept waiting. What could not be sent because Redis was away is kept and sent later, in
+`Publisher` takes what a turn says and, from another thread, sends it to the stream and saves it to the database: the
+model's connection is never kept waiting. What could not be sent because Redis was away is kept and sent later, in
 order; so readers miss nothing but what Redis itself lost, and that is caught up from the database.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 from redis.exceptions import RedisError
 
 from conversations import journal, status
 from conversations.models import Run
-from maintenance import broker, streams
+from maintenance import streams
 from models_registry.backends.base import Cancellation, DeltaType
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ SAVE_SECONDS = 2.0
 CANCEL_POLL_SECONDS = 0.25
 RETRY_SECONDS = 0.5
 DRAIN_SECONDS = 3.0
+# A worker takes one turn at a time; only the driver `sync` takes several in one process.
+THREADS_MAX = 64
+_threads: dict[int, ThreadPoolExecutor] = {}
 
 
 def key(conversation_id: int) -> str:
@@ -39,6 +44,13 @@ def key(conversation_id: int) -> str:
 def cancel_signal(run_id: int) -> str:
     """The Redis key whose presence tells a publishing worker at once that its run is to stop."""
     return f"cancel:run:{run_id}"
+
+
+def _publishing_threads() -> ThreadPoolExecutor:
+    """This process's threads; a fork gets its own. They stay, and so do their connections to the database: to open one
+    for each turn would cost more than all that is written with it."""
+    own = _threads.get(os.getpid())
+    return own or _threads.setdefault(os.getpid(), ThreadPoolExecutor(THREADS_MAX, "publisher"))
 
 
 def envelope(run: Run, turn: int, seq: int) -> dict[str, Any]:
@@ -77,7 +89,7 @@ class Publisher:
 
     `text` and `event` only note what is to be sent and return at once. `cancellation` is used when somebody stopped
     the run, and when the run's lease is gone (`fenced` is True then, and nothing more is written).
-    `broken` says that something unforeseen ended the thread.
+    `broken` says that something unforeseen ended the publishing.
     """
 
     def __init__(self, run: Run, draft: journal.Draft, cancellation: Cancellation) -> None:
@@ -95,7 +107,8 @@ class Publisher:
         self._size = 0
         self._next_send = self._next_save = 0.0
         self._next_poll = time.monotonic() + CANCEL_POLL_SECONDS
-        self._thread = threading.Thread(target=self._work, name="publisher", daemon=True)
+        self._noted = bool(run.first_event_id)
+        self._publishing: Future[None] | None = None
 
     # What the turn calls
 
@@ -108,7 +121,10 @@ class Publisher:
                 self._order.append(_Text(kind, [chunk]))
             self._size += len(chunk)
             self.draft.add(kind, chunk)
-            self._change.notify()
+            # Where something waits already the thread knows when to send it; waking it for each word costs more
+            # than all the rest that is done with a word.
+            if last is None or self._size >= COALESCE_CHARACTERS:
+                self._change.notify()
 
     def event(self, name: str, /, **data: Any) -> None:
         with self._change:
@@ -122,7 +138,7 @@ class Publisher:
             self.draft.unsaved = False
 
     def __enter__(self) -> "Publisher":
-        self._thread.start()
+        self._publishing = _publishing_threads().submit(self._work)
         return self
 
     def __exit__(
@@ -131,16 +147,18 @@ class Publisher:
         self.close()
 
     def close(self) -> None:
-        """Send what is left, within `DRAIN_SECONDS`, and end the thread. Doing it again changes nothing."""
+        """Send what is left, within `DRAIN_SECONDS`, and end publishing. Doing it again changes nothing."""
         with self._change:
             self._closing = True
             self._change.notify()
-        self._thread.join()
+        if self._publishing:
+            self._publishing.result()
 
     # The thread
 
     def _work(self) -> None:
         try:
+            close_old_connections()
             while not self.fenced and not self._step():
                 pass
         except Exception:
@@ -148,7 +166,7 @@ class Publisher:
             self.broken = True
             self.cancellation.cancel()
         finally:
-            connection.close()
+            close_old_connections()
 
     def _step(self) -> bool:
         """Wait until something is due and do it. True when the turn is over and nothing is left."""
@@ -161,8 +179,7 @@ class Publisher:
         if self._send_due(now):
             self._send()
         if now >= self._next_poll and not closing:
-            self._next_poll = now + CANCEL_POLL_SECONDS
-            self._act_on(journal.standing(self.run))
+            self._poll(now)
         return closing and self._wind_up()
 
     def _patience(self) -> float:
@@ -170,7 +187,7 @@ class Publisher:
             return 0.0
         now = time.monotonic()
         due = [self._next_poll]
-        if self._order or self._unsent:
+        if (self._order or self._unsent) and not self._shy():
             due.append(now if self._size >= COALESCE_CHARACTERS else self._next_send)
         if self.draft.unsaved:
             due.append(self._next_save)
@@ -197,6 +214,14 @@ class Publisher:
                 self.draft.unsaved = True
                 logger.warning("run %s: the text so far is not saved yet", self.run.pk, exc_info=True)
 
+    def _poll(self, now: float) -> None:
+        self._next_poll = now + CANCEL_POLL_SECONDS
+        if self.run.first_event_id and not self._noted:
+            # Turns that say something sooner write it together with their text.
+            journal.note_first_event(self.run)
+            self._noted = True
+        self._act_on(journal.standing(self.run))
+
     def _send(self) -> None:
         if not self._unsent:
             self._unsent = self._collect()
@@ -204,16 +229,13 @@ class Publisher:
             return
         self._next_send = time.monotonic() + COALESCE_SECONDS
         try:
-            ids = streams.append(key(self.run.conversation_id), self._unsent)
-            stop = broker.quick().exists(cancel_signal(self.run.pk))
+            ids, stop = streams.append_and_look(key(self.run.conversation_id), self._unsent, cancel_signal(self.run.pk))
         except RedisError:
             # It may have been appended all the same: sent again unchanged, readers drop it by its number.
             self._next_send = time.monotonic() + RETRY_SECONDS
             return
         self._unsent = []
-        if not self.run.first_event_id:
-            self.run.first_event_id = ids[0]
-            journal.note_first_event(self.run)
+        self.run.first_event_id = self.run.first_event_id or ids[0]
         if stop:
             self.cancellation.cancel()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Max, Q
+from django.db.models import F, Max
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -49,7 +49,8 @@ def move(run: Run, to: Status, *, held_by: str | None = None, origin: Iterable[s
     run.status = to
     for name, value in changes.items():
         setattr(run, name, value)
-    follow(run)
+    if to != Status.RUNNING:  # it was queued, which is the same to its conversation
+        follow(run)
     return True
 
 
@@ -104,12 +105,11 @@ def lock(conversation_id: int) -> None:
 
 def promote(conversation_id: int) -> Run | None:
     """Let the oldest pending run become queued where no run is open. Call it inside a transaction, under `lock`."""
-    unfinished = list(
-        Run.objects.filter(conversation=conversation_id, status__in=(*Run.OPEN, Status.PENDING)).order_by("id")
-    )
-    if not unfinished or any(run.status in Run.OPEN for run in unfinished):
+    unfinished = Run.objects.filter(conversation=conversation_id, status__in=(*Run.OPEN, Status.PENDING))
+    states = dict(unfinished.order_by().values_list("pk", "status"))
+    if not states or any(state in Run.OPEN for state in states.values()):
         return None
-    oldest = unfinished[0]
+    oldest = Run.objects.get(pk=min(states))
     if not move(oldest, Status.QUEUED, queued_at=timezone.now(), job_id=new_job_id()):
         return None
     place(oldest)
@@ -124,5 +124,5 @@ def place(run: Run) -> None:
 
 
 def next_position(conversation_id: int) -> int:
-    last = Message.objects.filter(~Q(position=None), conversation=conversation_id).aggregate(last=Max("position"))
+    last = Message.objects.filter(conversation=conversation_id).aggregate(last=Max("position"))
     return (last["last"] or 0) + 1

@@ -12,6 +12,7 @@ from django.utils import timezone
 from conversations import context, history, journal, prompts, tools, transitions
 from conversations.models import Conversation, Message, Run, Snapshot, ToolCall
 from maintenance import executor
+from maintenance.ledger import JobError
 from models_registry import catalog
 from models_registry.backends.base import ChatMessage, ChatRequest, FinishReason, ModelConfig, Reply, Timeouts, Usage
 
@@ -117,7 +118,10 @@ def draft(run: Run, messages: Sequence[Message]) -> journal.Draft:
 
 @transaction.atomic
 def record(run: Run, written: journal.Draft, reply: Reply, usage: Usage) -> Message:
-    """Store the assistant's message as it was said, and count what it cost."""
+    """Store the assistant's message as it was said, and count what it cost. Raises JobError where the lease is gone."""
+    run.first_token_at = run.first_token_at or written.first_at
+    if not _count(run, usage):
+        raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
     message = Message(
         pk=written.message_id,
         conversation_id=run.conversation_id,
@@ -135,8 +139,6 @@ def record(run: Run, written: journal.Draft, reply: Reply, usage: Usage) -> Mess
     message.save(force_insert=not written.stored, force_update=written.stored)
     if reply.whole:
         tools.store(run, message, reply.tool_calls)
-    run.first_token_at = run.first_token_at or written.first_at
-    _count(run, usage)
     written.message_id = message.pk
     return message
 
@@ -164,18 +166,22 @@ def keep_text(run: Run, written: journal.Draft, seq: int) -> None:
     Run.objects.filter(pk=run.pk, lease_token=run.lease_token).update(last_seq=seq)
 
 
-def _count(run: Run, usage: Usage) -> None:
+def _count(run: Run, usage: Usage) -> bool:
+    """False where the lease is gone."""
     run.prompt_tokens += usage.prompt
     run.completion_tokens += usage.completion
     run.cached_tokens += usage.cached
     run.reasoning_tokens += usage.reasoning
     run.usage_estimated = run.usage_estimated or usage.estimated
-    Run.objects.filter(pk=run.pk, lease_token=run.lease_token).update(**counted(run))
+    if not Run.objects.filter(pk=run.pk, lease_token=run.lease_token).update(**counted(run)):
+        return False
     Conversation.objects.filter(pk=run.conversation_id).update(
         turn_count=F("turn_count") + 1,
         prompt_tokens=F("prompt_tokens") + usage.prompt,
         completion_tokens=F("completion_tokens") + usage.completion,
+        last_activity_at=timezone.now(),
     )
+    return True
 
 
 def counted(run: Run) -> dict[str, Any]:

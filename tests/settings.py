@@ -25,4 +25,6 @@ STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.Static
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, not memory: workers, threads and the ASGI server are other connections to the same database.
     DATABASES["default"]["TEST"] = {"NAME": str(valkey.folder / f"test-{os.getpid()}.sqlite3")}
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 0  # a thread that stays would hold the database that is to be dropped
 sys.modules["tests.settings"].valkey = valkey  # type: ignore[attr-defined]

@@ -130,10 +130,21 @@ def test_a_writer_whose_lease_is_gone_publishes_nothing_more(
     assert not Message.objects.filter(run=run).exists()
 
 
-def test_leaving_ends_the_thread(run: Run, cancellation: Cancellation) -> None:
+def test_leaving_ends_the_publishing(run: Run, cancellation: Cancellation) -> None:
     with Publisher(run, journal.Draft(position=2), cancellation) as publishing:
         publishing.text(CONTENT, "x")
-    assert "publisher" not in {thread.name for thread in threading.enumerate()}
+    assert publishing._publishing
+    assert publishing._publishing.done()
+
+
+def test_the_thread_serves_the_next_turn_too(run: Run, cancellation: Cancellation) -> None:
+    def publishers() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("publisher")}
+
+    with Publisher(run, journal.Draft(position=2), cancellation):
+        before = publishers()
+    with Publisher(run, journal.Draft(position=2), cancellation):
+        assert publishers() == before != set()
 
 
 def test_text_that_is_not_stored_yet_is_not_shown(run: Run, cancellation: Cancellation) -> None:
@@ -143,7 +154,7 @@ def test_text_that_is_not_stored_yet_is_not_shown(run: Run, cancellation: Cancel
     publishing.hand_over()
     with publishing:
         publishing.event("turn_started")
-        eventually(lambda: publishing._thread.is_alive(), within=5)
+        eventually(lambda: publishing._publishing and publishing._publishing.running(), within=5)
         assert chunks(run) == []
         draft.message_id = 1
     assert chunks(run) == ["x"]
