@@ -15,7 +15,7 @@ from conversations import agents, removal
 from conversations.console import previews
 from conversations.console.forms import AgentForm, AgentPromptForm, SystemPromptForm
 from conversations.console.talking import SEND, open_with
-from conversations.models import Agent, AgentPrompt
+from conversations.models import Agent, AgentPrompt, Conversation
 from maintenance.console.lists import CappedPaginator
 from maintenance.templatetags import console
 
@@ -117,6 +117,11 @@ class AgentAdmin(_OwnedAdmin):
             raise PermissionDenied
         conversation = open_with(get_object_or_404(Agent, pk=pk), request)
         return redirect("admin:conversations_conversation_change", conversation.pk)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Conversations go with their agent. They are counted, not listed: it may have a million messages."""
+        conversations = Conversation.objects.filter(agent__in=objs).count()
+        return [str(agent) for agent in objs], {"agents": len(objs), "conversations": conversations}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Agent) -> None:
         removal.delete_agent(obj)

@@ -6,7 +6,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -19,6 +19,7 @@ from maintenance.console.lists import RecordAdmin
 from maintenance.templatetags import console
 
 PAGE = "admin:conversations_conversation_change"
+READING = ("GET", "HEAD")
 
 
 class ConversationAdmin(RecordAdmin):
@@ -80,6 +81,8 @@ class ConversationAdmin(RecordAdmin):
     ) -> HttpResponse:
         """The live page. What it shows comes from the database; the stream only makes it move."""
         conversation = self._found(request, int(object_id) if object_id.isdecimal() else 0)
+        if request.method not in READING:
+            return HttpResponseNotAllowed(READING)
         context = {
             **self.admin_site.each_context(request),
             "title": str(conversation),

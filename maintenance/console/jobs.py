@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -16,6 +16,8 @@ from maintenance.console.filters import NameFilter, QueueFilter
 from maintenance.console.lists import RecordAdmin
 from maintenance.models import Job
 from maintenance.templatetags import console
+
+READING = ("GET", "HEAD")
 
 
 class JobAdmin(RecordAdmin):
@@ -86,6 +88,8 @@ class JobAdmin(RecordAdmin):
             raise Http404("The ledger has no such job.")
         if not self.has_view_permission(request, job):
             raise PermissionDenied
+        if request.method not in READING:
+            return HttpResponseNotAllowed(READING)
         may_act = self.has_retry_permission(request)
         context = {
             **self.admin_site.each_context(request),

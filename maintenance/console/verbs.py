@@ -67,8 +67,8 @@ def _audited(
 
 def _retry(request: HttpRequest, job_id: str) -> Done:
     again = ledger.retry(job_id, by=operator(request))
-    where = "as a new job" if again.pk != job_id else "again"
-    return Done(True, f"{again.name} is queued {where}.", again.pk)
+    how = "Queued again" if again.pk == job_id else "Queued as a new job"
+    return Done(True, f"{how}: {again.name}.", again.pk)
 
 
 def _cancel(request: HttpRequest, job_id: str) -> Done:

@@ -15,6 +15,7 @@
     let failures = 0;
     let refreshing = null;
     let again = false;
+    let stale = false;
 
     // --- Drawing
 
@@ -138,8 +139,8 @@
             return refreshing;
         }
         refreshing = getJSON(`${page.dataset.url}state/`)
-            .then((fresh) => keepingEnd(() => { take(fresh); draw(); }))
-            .catch((error) => say(`${error.message} The page may be out of date: load it again.`, true));
+            .then((fresh) => keepingEnd(() => { take(fresh); draw(); upToDate(true); }))
+            .catch(() => upToDate(false));
         await refreshing;
         refreshing = null;
         if (again) {
@@ -147,6 +148,13 @@
             await refresh();
         }
         return undefined;
+    }
+
+    /** The server may be away for a moment: say so until it has answered. */
+    function upToDate(yes) {
+        if (!yes) say('The server does not answer. The page is brought up to date when it does.', true);
+        else if (stale) say('');
+        stale = !yes;
     }
 
     /** What was read earlier stays, also what has slid out of the newest messages since. */
@@ -172,7 +180,7 @@
         if (source || document.hidden) return;
         const query = new URLSearchParams({follow: '1', ...(cursor ? {after: cursor} : {})});
         source = new EventSource(`${page.dataset.stream}?${query}`);
-        source.addEventListener('open', () => { failures = 0; drawLiveness(); });
+        source.addEventListener('open', () => { failures = 0; drawLiveness(); if (stale) refresh(); });
         source.addEventListener('error', onError);
         const names = ['connected', 'status_changed', 'turn_started', 'text_chunk', 'tool_executing', 'tool_completed',
             'tool_request', 'approval_request', 'context_trimmed', 'attempt_started', 'resync', ...TERMINAL];
