@@ -210,7 +210,7 @@ QUEUE_WAIT_MAX_SECONDS = {
     Queue.DEFAULT: env.number("QUEUE_DEFAULT_WAIT_MAX_SECONDS", 60),
     Queue.LOW: env.number("QUEUE_LOW_WAIT_MAX_SECONDS", 120),
 }
-RECONCILERS = ["maintenance.reconciler.reconcile", "conversations.recovery.reconcile"]
+RECONCILERS = ["maintenance.pauses.mirror", "maintenance.reconciler.reconcile", "conversations.recovery.reconcile"]
 RQ = {"WORKER_CLASS": "maintenance.worker.LedgerWorker"}
 RQ_SHOW_ADMIN_LINK = False
 

@@ -3,24 +3,39 @@
 RQ waits on several queues with BLPOP: a worker that dies, or loses the reply, after the pop has lost the job. Here a
 script moves the id to the queue's intermediate list, from which it goes when the job is registered as started. Waiting
 is done on lists of tokens beside the queues: a token says that a job came, and losing one costs a second at most.
+
+The same script passes over queues that are paused, so nothing is taken once a pause has begun. Which are paused is the
+database's to say; Redis has a mirror of it, and nothing is taken while that is missing, as after a loss of its data.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import redis
 from rq.intermediate_queue import IntermediateQueue
 
-# KEYS: queue, its intermediate list, its tokens, and so on for each queue. Answers the queue's number and the id.
+MIRRORED = "queues:mirrored"
+PAUSED = "queues:paused"
+# KEYS: the mirror's marker, the set of paused queues; queue, its intermediate list, its tokens, and so on for each.
+# ARGV: the queues' names. Answers {queue's number, id}, or {-1} without a mirror, or {-2, numbers of the open queues}.
 _TAKE = """
-for i = 1, #KEYS, 3 do
-  local id = redis.call('LMOVE', KEYS[i], KEYS[i + 1], 'LEFT', 'RIGHT')
-  if id then
-    redis.call('LPOP', KEYS[i + 2])
-    return {(i - 1) / 3, id}
+if redis.call('EXISTS', KEYS[1]) == 0 then return {-1} end
+local open = {}
+for number = 0, #ARGV - 1 do
+  if redis.call('SISMEMBER', KEYS[2], ARGV[number + 1]) == 0 then
+    local first = 3 * number + 3
+    local id = redis.call('LMOVE', KEYS[first], KEYS[first + 1], 'LEFT', 'RIGHT')
+    if id then
+      redis.call('LPOP', KEYS[first + 2])
+      return {number, id}
+    end
+    table.insert(open, number)
   end
 end
+return {-2, open}
 """
+_NO_MIRROR, _EMPTY = -1, -2
 TOKENS_KEPT = 1000
 
 
@@ -46,22 +61,42 @@ def wake(connection: "redis.Redis", name: str) -> None:
 
 
 class Taker:
-    """Takes from these queues, the most urgent first."""
+    """Takes from these queues, the most urgent first.
 
-    def __init__(self, connection: "redis.Redis", names: Sequence[str]) -> None:
+    `mirror` writes which queues are paused: before the first take, and whenever Redis has lost it.
+    """
+
+    def __init__(self, connection: "redis.Redis", names: Sequence[str], mirror: Callable[[], object]) -> None:
         self._connection = connection
         self._names = names
-        self._keys = [key for name in names for key in (queue_key(name), taken_key(name), tokens_key(name))]
+        self._keys = [MIRRORED, PAUSED]
+        self._keys += [key for name in names for key in (queue_key(name), taken_key(name), tokens_key(name))]
         self._script = connection.register_script(_TAKE)
+        self._mirror = mirror
+        self._begun = False
 
     def take(self, wait_seconds: int) -> tuple[str, str] | None:
         """Queue and RQ id of the next dispatch; None where none came in time. Raises RedisError."""
-        found = self._now()
-        if found is None and wait_seconds:
-            self._connection.blpop([tokens_key(name) for name in self._names], wait_seconds)
-            found = self._now()
-        return found
+        code, rest = self._ask()
+        if code < 0 and wait_seconds:
+            self._wait(rest if code == _EMPTY else [], wait_seconds)
+            code, rest = self._ask()
+        return None if code < 0 else (self._names[code], rest.decode(errors="replace"))
 
-    def _now(self) -> tuple[str, str] | None:
-        answer = cast("list[Any] | None", self._script(keys=self._keys))
-        return (self._names[int(answer[0])], answer[1].decode(errors="replace")) if answer else None
+    def _wait(self, numbers: list[int], seconds: int) -> None:
+        """For a job of the queues that are open: the tokens of a paused one would only wake a worker for nothing."""
+        if numbers:
+            self._connection.blpop([tokens_key(self._names[number]) for number in numbers], seconds)
+        else:
+            time.sleep(seconds)
+
+    def _ask(self) -> tuple[int, Any]:
+        answer = self._run() if self._begun else [_NO_MIRROR]
+        if answer[0] == _NO_MIRROR:
+            self._mirror()
+            self._begun = True
+            answer = self._run()
+        return int(answer[0]), answer[-1]
+
+    def _run(self) -> list[Any]:
+        return cast("list[Any]", self._script(keys=self._keys, args=self._names))

@@ -24,7 +24,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker import WorkerStatus
 
-from maintenance import attempts, broker, executor, process, queues
+from maintenance import attempts, broker, executor, pauses, process, queues
 from maintenance.attempts import Ending
 from maintenance.horse import JOBS_PER_HORSE, Death, Horse
 from maintenance.ledger import Failure
@@ -54,7 +54,7 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         self._horse: Horse | None = None
         self._label = label or f"{','.join(self.queue_names())}/{self.name[:8]}"
         self._tick = Tick(f"{socket.gethostname()}/{self.name}")
-        self._taker = Taker(self.connection, self.queue_names())
+        self._taker = Taker(self.connection, self.queue_names(), pauses.mirror_from_worker)
         self._beat_due = 0.0
 
     def procline(self, message: str) -> None:

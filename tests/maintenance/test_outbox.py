@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from maintenance import broker, executor, outbox, queues, reconciler
+from maintenance import broker, executor, outbox, pauses, queues, reconciler
 from maintenance.models import Job
 from maintenance.tables import Queue
 from maintenance.taking import Taker
@@ -118,7 +118,7 @@ def test_the_pause_after_an_error_grows_and_is_bounded() -> None:
 
 def test_what_a_dead_worker_left_in_redis_is_swept_and_what_is_at_work_stays(work: Work, path: str) -> None:
     rows = [jobs.write_line.enqueue(path=path, text=str(n)) for n in range(2)]
-    taker = Taker(broker.quick(), ["high", "default"])
+    taker = Taker(broker.quick(), ["high", "default"], pauses.mirror)
     for row in rows:
         assert taker.take(0) == ("default", f"{row.pk}-1")
     executor.perform(job_id=rows[0].pk, dispatch=1)
@@ -129,7 +129,7 @@ def test_what_a_dead_worker_left_in_redis_is_swept_and_what_is_at_work_stays(wor
 def test_the_most_urgent_queue_is_served_first(work: Work, path: str) -> None:
     order = [Queue.LOW, Queue.DEFAULT, Queue.HIGH, Queue.DEFAULT]
     rows = [jobs.write_line.on(queue).enqueue(path=path, text="x") for queue in order]
-    taker = Taker(broker.quick(), ["high", "default", "low"])
+    taker = Taker(broker.quick(), ["high", "default", "low"], pauses.mirror)
     taken = [taker.take(0) for _ in range(5)]
     assert taken == [
         ("high", f"{rows[2].pk}-1"),
@@ -142,7 +142,9 @@ def test_the_most_urgent_queue_is_served_first(work: Work, path: str) -> None:
 
 def test_a_waiting_worker_is_woken_by_a_job(work: Work, path: str) -> None:
     found: list[tuple[str, str] | None] = []
-    waiting = threading.Thread(target=lambda: found.append(Taker(broker.patient(), ["high", "default"]).take(20)))
+    taker = Taker(broker.patient(), ["high", "default"], pauses.mirror)
+    assert taker.take(0) is None
+    waiting = threading.Thread(target=lambda: found.append(taker.take(20)))
     waiting.start()
     row = jobs.write_line.enqueue(path=path, text="x")
     waiting.join(15)
