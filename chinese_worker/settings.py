@@ -210,6 +210,7 @@ QUEUE_WAIT_MAX_SECONDS = {
     Queue.DEFAULT: env.number("QUEUE_DEFAULT_WAIT_MAX_SECONDS", 60),
     Queue.LOW: env.number("QUEUE_LOW_WAIT_MAX_SECONDS", 120),
 }
+FAILURES_MAX = env.number("FAILURES_MAX", 10)
 RECONCILERS = ["maintenance.pauses.mirror", "maintenance.reconciler.reconcile", "conversations.recovery.reconcile"]
 RQ = {"WORKER_CLASS": "maintenance.worker.LedgerWorker"}
 RQ_SHOW_ADMIN_LINK = False
@@ -225,6 +226,8 @@ WORKER_POOLS = {
         processes=env.number("AI_WORKERS_PROCESSES", 10 if _PRODUCTION else 3),
         timeout=timedelta(seconds=env.number("AI_WORKERS_TIMEOUT", 330)),
         memory_mb=env.number("AI_WORKERS_MEMORY_MB", 256),
+        balance=env.flag("AI_WORKERS_BALANCE", default=True),
+        min_processes=env.number("AI_WORKERS_MIN_PROCESSES", 1),
     ),
     "low-priority": Pool(
         queues=(Queue.LOW,),

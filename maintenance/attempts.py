@@ -113,7 +113,7 @@ def _end(job_id: str, lease_token: str, ending: Ending) -> bool:
     if job is None:
         return False
     _close_attempt(job, lease_token, ending)
-    if ending.outcome in (Outcome.LOST, Outcome.MEMORY_LIMIT):
+    if ending.outcome == Outcome.LOST:
         return _after_loss(job, lease_token, ending)
     if ending.outcome == Outcome.HANDED_BACK:
         return _queue_again(job, timedelta(0))
@@ -162,10 +162,20 @@ def _fail(job: Job, failure: Failure, ending: Ending) -> bool:
     job.error_fingerprint = fingerprint
     _settle(job, Status.CANCELLED if failure.code == "cancelled" else Status.FAILED)
     logger.error("job %s (%s) failed: %s", job.pk, job.name, job.error)
-    function = ledger.function_named(job.name)
-    if function and function.on_failure:
-        function.on_failure(failure, **job.arguments)
+    _tell(job, failure)
     return True
+
+
+def _tell(job: Job, failure: Failure) -> None:
+    """Let the job function say what its failure means. One that raises must not keep the job from ending."""
+    function = ledger.function_named(job.name)
+    if function is None or function.on_failure is None:
+        return
+    try:
+        with transaction.atomic():
+            function.on_failure(failure, **job.arguments)
+    except Exception:
+        logger.exception("what the failure of job %s means could not be said", job.pk)
 
 
 def _settle(job: Job, status: Status) -> bool:

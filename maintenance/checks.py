@@ -2,10 +2,16 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from rest_framework.settings import api_settings
 
+from maintenance import ledger
 from maintenance.http.throttles import parse_rate
+from maintenance.tables import Drain
+
+DRIVERS = ("database",)
+SIZES = "Give it at least one process, and no more at least than at most."
 
 
 @register
@@ -19,3 +25,45 @@ def throttle_rates(app_configs: Any, **_: Any) -> list[CheckMessage]:
             name, hint = f"THROTTLE_{scope.upper()}", "A rate looks like 5/min: a number, and s, min, h or d."
             found.append(Error(f"{name} is {rate!r}, which is not a rate.", hint=hint, id="maintenance.E001"))
     return found
+
+
+@register
+def pool_terms(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """maintenance.E002: a pool of no size or unknown queues. maintenance.E003: one that ends jobs before their time."""
+    found: list[CheckMessage] = []
+    for name, pool in settings.WORKER_POOLS.items():
+        if pool.processes < 1 or not 0 < pool.min_processes <= pool.processes:
+            found.append(Error(f"The pool {name} has no workers.", hint=SIZES, id="maintenance.E002"))
+        unknown = [str(queue) for queue in pool.queues if str(queue) not in settings.RQ_QUEUES]
+        if unknown:
+            found.append(Error(f"The pool {name} serves {unknown[0]!r}, which is no queue.", id="maintenance.E002"))
+        found += [
+            Error(
+                f"The pool {name} has {pool.timeout.total_seconds():.0f} s; {function.name} may take "
+                f"{function.timeout.total_seconds():.0f} s.",
+                hint="Give the pool at least the time of each job that a stop lets finish.",
+                id="maintenance.E003",
+            )
+            for function in ledger.functions()
+            if function.queue in pool.queues and function.drain is Drain.FINISH and function.timeout > pool.timeout
+        ]
+    return found
+
+
+@register
+def queue_connection(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """maintenance.E004: a driver that there is not."""
+    if settings.QUEUE_CONNECTION in DRIVERS:
+        return []
+    text = f"QUEUE_CONNECTION is {settings.QUEUE_CONNECTION!r}."
+    return [Error(text, hint=f"It is one of {', '.join(DRIVERS)}.", id="maintenance.E004")]
+
+
+@register
+def serializers(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """maintenance.E005: a queue whose jobs would be pickled, which lets whoever writes to Redis run code."""
+    return [
+        Error(f"The queue {name} has no JSON serializer.", hint="Set SERIALIZER in upper case.", id="maintenance.E005")
+        for name, queue in settings.RQ_QUEUES.items()
+        if queue.get("SERIALIZER") != "rq.serializers.JSONSerializer"
+    ]

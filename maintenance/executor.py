@@ -18,6 +18,7 @@ from maintenance.heartbeat import Heartbeat
 from maintenance.ledger import Failure, JobError
 from maintenance.logs import log_context
 from maintenance.models import Attempt, Job
+from maintenance.tables import Drain
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ class Current:
     def seconds_left(self, default: float) -> float:
         """Until the job's time limit; `default` where time limits are switched off."""
         return default if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+
+class HandedBack(BaseException):
+    """The worker is stopping and this job can go on elsewhere. Not an Exception: a job must not swallow it."""
 
 
 _current: ContextVar[Current | None] = ContextVar("current_execution", default=None)
@@ -89,6 +94,8 @@ def _run(execution: Execution, heartbeat: Heartbeat) -> Ending:
         with deadline(limit):
             _call(execution.job)
         return Ending(outcome=Outcome.SUCCEEDED)
+    except HandedBack:
+        return Ending(outcome=Outcome.HANDED_BACK, detail="The worker was stopped.")
     except JobTimeout as error:
         failure = Failure("timeout", f"The job took longer than {execution.job.timeout_seconds} s.")
         return _error(error, failure, Outcome.TIMEOUT)
@@ -98,6 +105,14 @@ def _run(execution: Execution, heartbeat: Heartbeat) -> Ending:
         return _error(error, Failure("job_failed", "The job failed with an unexpected error."), Outcome.FAILED)
     finally:
         _current.reset(mark)
+
+
+def hand_back() -> None:
+    """Called from a signal handler when the worker stops: ends the job in hand, if it is one that resumes."""
+    running = current()
+    function = ledger.function_named(running.execution.job.name) if running else None
+    if function and function.drain is Drain.HAND_BACK:
+        raise HandedBack
 
 
 def time_limit(job: Job) -> float | None:

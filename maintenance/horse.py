@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from django.db import close_old_connections, connections
 
-from maintenance import executor, process, queues
+from maintenance import executor, memory, process, queues
 from maintenance.logs import log_context
 
 logger = logging.getLogger(__name__)
@@ -28,10 +28,11 @@ JOBS_PER_HORSE = 1000
 
 @dataclass(frozen=True)
 class Death:
-    """How a horse ended: its wait status, and its peak memory in bytes."""
+    """How a horse ended: its wait status, its peak memory in bytes and the CPU seconds of its whole life."""
 
     status: int
     peak_memory_bytes: int
+    cpu_seconds: float
 
     @property
     def words(self) -> str:
@@ -94,11 +95,16 @@ class Horse:
         except ProcessLookupError:
             return
 
+    @property
+    def resident_bytes(self) -> int:
+        """Its memory now; 0 where it is gone."""
+        return memory.resident_bytes(self.pid)
+
     def bury(self) -> Death:
         """Wait for the end of a horse that is dead or dying."""
         self._line.close()
         _, status, usage = os.wait4(self.pid, 0)
-        return Death(status, usage.ru_maxrss * 1024)
+        return Death(status, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
 
 
 def _main(line: socket.socket, parent: int, worker_name: str, title: str) -> NoReturn:
@@ -109,6 +115,7 @@ def _main(line: socket.socket, parent: int, worker_name: str, title: str) -> NoR
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, lambda *_: executor.hand_back())
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         random.seed()
         queues.forget()

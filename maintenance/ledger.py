@@ -20,7 +20,7 @@ from django.utils import timezone
 from maintenance import outbox
 from maintenance.errors import Refusal
 from maintenance.models import Job, new_job_id
-from maintenance.tables import Queue
+from maintenance.tables import Drain, Queue
 
 P = ParamSpec("P")
 Status = Job.Status
@@ -51,7 +51,7 @@ class JobFunction(Generic[P]):
     `on_lost(lease_token, **arguments)` runs in the transaction that ends an execution whose worker died, and returns
     None to have the job queued again or a Failure to end it.
     `on_retry(**arguments)` may return another job that is the retry; `on_cancel(**arguments)` runs when somebody
-    cancels it, waiting or running.
+    cancels it, waiting or running. `drain` is what a stopping worker does with it.
     """
 
     function: Callable[P, None]
@@ -63,6 +63,7 @@ class JobFunction(Generic[P]):
     on_lost: Callable[..., Failure | None] | None = None
     on_retry: Callable[..., Job | None] | None = None
     on_cancel: Callable[..., None] | None = None
+    drain: Drain = Drain.FINISH
     delay: timedelta = timedelta(0)
     tags: tuple[str, ...] = ()
     unique_key: str = ""
@@ -136,6 +137,7 @@ def job(
     on_lost: Callable[..., Failure | None] | None = None,
     on_retry: Callable[..., Job | None] | None = None,
     on_cancel: Callable[..., None] | None = None,
+    drain: Drain = Drain.FINISH,
 ) -> Callable[[Callable[P, None]], JobFunction[P]]:
     """Declare a job function. Every term is stated: contradictory ones fail at import."""
     if timeout < timedelta(seconds=1) or max_attempts < 1:
@@ -152,6 +154,7 @@ def job(
             on_lost=on_lost,
             on_retry=on_retry,
             on_cancel=on_cancel,
+            drain=drain,
         )
         if _functions.setdefault(declared.name, declared) is not declared:
             raise ValueError(f"two job functions are called {declared.name}")
@@ -163,6 +166,11 @@ def job(
 def function_named(name: str) -> JobFunction[Any] | None:
     """The declaration of a row's function, or None where the code does not have it any more."""
     return _functions.get(name)
+
+
+def functions() -> list[JobFunction[Any]]:
+    """Every declared job function, by name."""
+    return [_functions[name] for name in names()]
 
 
 def names() -> list[str]:

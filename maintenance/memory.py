@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import resource
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
@@ -21,3 +22,12 @@ def peak_bytes() -> int | None:
     except OSError:
         return None
     return int(found[1]) * 1024 if found else None
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident size of a process; 0 where it is gone."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * resource.getpagesize()

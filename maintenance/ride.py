@@ -17,7 +17,8 @@ KILL_GRACE_SECONDS = 10
 class Ride:
     """`limit_seconds` comes from the horse once it has claimed the job; None means no limit, or not claimed yet.
 
-    `rq_job` and `execution` stand for what RQ was told; None while it was told nothing.
+    `rq_job` and `execution` stand for what RQ was told; None while it was told nothing. `over_memory_bytes` is what
+    the horse used when it was ended for that.
     """
 
     job_id: str
@@ -29,6 +30,7 @@ class Ride:
     limit_seconds: float | None = None
     rq_job: RQJob | None = None
     execution: Execution | None = None
+    over_memory_bytes: int = 0
 
     @property
     def order(self) -> dict[str, str | int]:

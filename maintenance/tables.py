@@ -16,14 +16,27 @@ class Queue(StrEnum):
     LOW = "low"
 
 
+class Drain(StrEnum):
+    """What a stopping worker does with the job in hand."""
+
+    FINISH = "finish"
+    HAND_BACK = "hand_back"  # the job goes back to its queue and resumes elsewhere
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Named workers that serve the same queues, strictly in this order."""
+    """Named workers that serve the same queues, strictly in this order.
+
+    `timeout` bounds that of every job of these queues which a stop lets finish. A process over `memory_mb` is ended.
+    With `balance` the number of workers moves between `min_processes` and `processes` with the load.
+    """
 
     queues: Sequence[Queue]
     processes: int
     timeout: timedelta
     memory_mb: int
+    balance: bool = False
+    min_processes: int = 1
 
 
 def redis_parts(url: str) -> dict[str, Any]:

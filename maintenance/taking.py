@@ -76,12 +76,16 @@ class Taker:
         self._begun = False
 
     def take(self, wait_seconds: int) -> tuple[str, str] | None:
-        """Queue and RQ id of the next dispatch; None where none came in time. Raises RedisError."""
+        """Queue and RQ id of the next dispatch. Where there is none it waits for one to come and answers None.
+
+        So whoever was told to stop meanwhile does not take one more. Raises RedisError.
+        """
         code, rest = self._ask()
-        if code < 0 and wait_seconds:
+        if code >= 0:
+            return self._names[code], rest.decode(errors="replace")
+        if wait_seconds:
             self._wait(rest if code == _EMPTY else [], wait_seconds)
-            code, rest = self._ask()
-        return None if code < 0 else (self._names[code], rest.decode(errors="replace"))
+        return None
 
     def _wait(self, numbers: list[int], seconds: int) -> None:
         """For a job of the queues that are open: the tokens of a paused one would only wake a worker for nothing."""

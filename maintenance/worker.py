@@ -39,6 +39,7 @@ Outcome = Attempt.Outcome
 BEAT_SECONDS = 5
 IDLE_WAIT_SECONDS = 1
 AWAY_WAIT_SECONDS = 1
+PAUSED_WAIT_SECONDS = 0.2
 SHORT_JOB_SECONDS = 0.1
 
 
@@ -48,12 +49,14 @@ class LedgerWorker(Worker):  # type: ignore[misc]
     log_result_lifespan = False
     log_job_description = False
 
-    def __init__(self, *args: Any, label: str = "", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, label: str = "", memory_mb: int = 0, paused: bool = False, **kwargs: Any) -> None:
         kwargs |= {"serializer": JSONSerializer, "worker_ttl": 30, "job_monitoring_interval": 5}
         super().__init__(*args, **kwargs)
         self._horse: Horse | None = None
         self._label = label or f"{','.join(self.queue_names())}/{self.name[:8]}"
         self._tick = Tick(f"{socket.gethostname()}/{self.name}")
+        self._memory_bytes = memory_mb * 1024 * 1024
+        self._paused = paused
         self._taker = Taker(self.connection, self.queue_names(), pauses.mirror_from_worker)
         self._beat_due = 0.0
 
@@ -85,6 +88,17 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         self._stop_requested = True
         signal.signal(signal.SIGINT, self.request_force_stop)
         signal.signal(signal.SIGTERM, self.request_force_stop)
+        if self._horse:
+            # A job that resumes elsewhere is not waited for.
+            self._horse.kill(signal.SIGUSR1)
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()
+        signal.signal(signal.SIGUSR2, lambda *_: self._pause(True))
+        signal.signal(signal.SIGCONT, lambda *_: self._pause(False))
+
+    def _pause(self, paused: bool) -> None:
+        self._paused = paused
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """A second signal: take the horse down. The reconciler ends its job when the lease runs out."""
@@ -100,7 +114,9 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         idle_since = time.monotonic()
         while not self._stop_requested:
             self._between_jobs()
-            if taken := self._take(0 if timeout is None else IDLE_WAIT_SECONDS):
+            if self._paused:
+                time.sleep(PAUSED_WAIT_SECONDS)
+            elif taken := self._take(0 if timeout is None else IDLE_WAIT_SECONDS):
                 name, rq_job_id = taken
                 return rq_job_id, next(queue for queue in self.queues if queue.name == name)
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since >= max_idle_time):
@@ -118,8 +134,11 @@ class LedgerWorker(Worker):  # type: ignore[misc]
     def _between_jobs(self) -> None:
         self.heartbeat()
         self._tick()
-        if self._horse and self._horse.jobs >= JOBS_PER_HORSE:
+        if self._horse and (self._horse.jobs >= JOBS_PER_HORSE or self._too_large(self._horse)):
             self._retire_horse()
+
+    def _too_large(self, horse: Horse) -> bool:
+        return bool(self._memory_bytes) and horse.resident_bytes > self._memory_bytes
 
     def _register(self) -> None:
         """Beat, and be known: after Redis lost its data a worker must write itself anew."""
@@ -169,7 +188,9 @@ class LedgerWorker(Worker):  # type: ignore[misc]
                 return str(answer["outcome"])
             patience = 1.0
             self._tell_rq(ride)
-            if ride.overdue:
+            if self._too_large(horse):
+                ride.over_memory_bytes = horse.resident_bytes
+            if ride.overdue or ride.over_memory_bytes:
                 horse.kill()
             self._tick()
 
@@ -187,13 +208,11 @@ class LedgerWorker(Worker):  # type: ignore[misc]
 
     def _after_death(self, death: Death, ride: Ride) -> str:
         """The horse is dead: say in the ledger what it can no longer say itself."""
-        if self._stopped_job_id == ride.rq_job_id:
-            ending = Ending(outcome=Outcome.CANCELLED, failure=Failure("cancelled", "Stopped by an operator.", True))
-        elif ride.overdue:
-            ending = Ending(outcome=Outcome.TIMEOUT, failure=Failure("timeout", "The job took too long."))
-        else:
-            ending = Ending(outcome=Outcome.LOST, failure=Failure("worker_lost", "The process that ran it died."))
-        words = replace(ending, detail=death.words, peak_memory_bytes=death.peak_memory_bytes)
+        words = replace(
+            self._ending(ride),
+            detail=death.words,
+            peak_memory_bytes=max(death.peak_memory_bytes, ride.over_memory_bytes),
+        )
         try:
             attempts.lose(ride.job_id, ride.lease_token, words)
         except Exception:
@@ -201,6 +220,18 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         finally:
             connections.close_all()
         return words.outcome.value
+
+    def _ending(self, ride: Ride) -> Ending:
+        """What the death of a horse was: our own doing, for one of three reasons, or not."""
+        if self._stopped_job_id == ride.rq_job_id:
+            return Ending(outcome=Outcome.CANCELLED, failure=Failure("cancelled", "Stopped by an operator.", True))
+        if ride.over_memory_bytes:
+            used, limit = ride.over_memory_bytes // 2**20, self._memory_bytes // 2**20
+            text = f"The job used {used} MB; its worker's limit is {limit} MB."
+            return Ending(outcome=Outcome.MEMORY_LIMIT, failure=Failure("memory_limit", text, True))
+        if ride.overdue:
+            return Ending(outcome=Outcome.TIMEOUT, failure=Failure("timeout", "The job took too long."))
+        return Ending(outcome=Outcome.LOST, failure=Failure("worker_lost", "The process that ran it died."))
 
     def _close_books(self, ride: Ride, outcome: str) -> None:
         """RQ's registries and counters. What goes wrong here costs nothing but a line on a page."""
@@ -250,8 +281,8 @@ class LedgerWorker(Worker):  # type: ignore[misc]
             self._bury(self._horse)
 
 
-def make_worker(names: Sequence[str], *, label: str = "", name: str | None = None) -> LedgerWorker:
-    """A worker for these queues, in this order, with a connection that waits long."""
+def make_worker(names: Sequence[str], *, name: str | None = None, **options: Any) -> LedgerWorker:
+    """A worker for these queues, in this order, with a connection that waits long. Options as of `LedgerWorker`."""
     connection = broker.patient()
     served = [RQQueue(str(queue), connection=connection, serializer=JSONSerializer) for queue in names]
-    return LedgerWorker(served, connection=connection, name=name, label=label)
+    return LedgerWorker(served, connection=connection, name=name, **options)

@@ -33,19 +33,24 @@ class Workers:
         self.environment = environment
         self.master: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, workers: int = 2) -> None:
         environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.acceptance.settings",
             "DATABASE_URL": database_url(),
             "REDIS_URL": settings.REDIS_URL,
             "AI_WORKERS_PROCESSES": "2",
+            "AI_WORKERS_BALANCE": "0",
             "WORKERS_DRAIN_SECONDS": "10",
             **self.environment,
         }
         command = [sys.executable, str(ROOT / "manage.py"), "runworkers"]
         self.master = subprocess.Popen(command, env=environment, cwd=ROOT)
-        until(lambda: len(self.named("rqworker: ai-workers")) == 2 and len(self.named("rqworker: low-priority")) == 1)
+        until(
+            lambda: (
+                len(self.named("rqworker: ai-workers")) == workers and len(self.named("rqworker: low-priority")) == 1
+            )
+        )
 
     def stop(self) -> int:
         """Let the master end as on a deploy; its exit code."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from maintenance.ledger import Failure, JobError, job
-from maintenance.tables import Queue
+from maintenance.tables import Drain, Queue
 
 TERMS = {"queue": Queue.DEFAULT, "timeout": timedelta(seconds=30)}
 
@@ -35,7 +35,7 @@ def fails_for_good(*, path: str) -> None:
     raise JobError("It cannot work.", code="cannot_work", permanent=True)
 
 
-def note_failure(failure: Failure, *, path: str) -> None:
+def note_failure(failure: Failure, *, path: str, **_: object) -> None:
     mark(path, f"failed: {failure.code}")
 
 
@@ -69,3 +69,30 @@ def waits_for_file(*, path: str, until: str) -> None:
     while not Path(until).exists():
         time.sleep(0.01)
     mark(path, "ended")
+
+
+@job(**TERMS, max_attempts=1, on_failure=note_failure)
+def eats_memory(*, path: str, megabytes: int) -> None:
+    """Holds so much memory for a while."""
+    mark(path, "started")
+    held = bytearray(megabytes * 1024 * 1024)
+    held[::4096] = b"x" * len(held[::4096])
+    time.sleep(60)
+
+
+@job(queue=Queue.DEFAULT, timeout=timedelta(hours=2), max_attempts=1, drain=Drain.HAND_BACK)
+def resumes_elsewhere(*, path: str, until: str) -> None:
+    """Works for a long time, and goes on in another worker when its own is stopped."""
+    mark(path, f"started {os.getpid()}")
+    while not Path(until).exists():
+        time.sleep(0.01)
+    mark(path, "ended")
+
+
+def raises_itself(failure: Failure, *, path: str) -> None:
+    raise RuntimeError("a reaction that is broken")
+
+
+@job(**TERMS, max_attempts=1, on_failure=raises_itself)
+def fails_with_a_broken_reaction(*, path: str) -> None:
+    raise RuntimeError("it broke")

@@ -111,6 +111,13 @@ def test_a_failure_runs_its_reaction_once_in_the_same_transaction(work: Work, pa
     assert Path(path).read_text() == "failed: broken\n"
 
 
+def test_a_reaction_that_raises_does_not_keep_the_job_from_ending(work: Work, path: str) -> None:
+    row = jobs.fails_with_a_broken_reaction.enqueue(path=path)
+    assert work() == ["failed"]
+    row.refresh_from_db()
+    assert (row.status, row.error) == ("failed", "job_failed: The job failed with an unexpected error.")
+
+
 def test_a_lease_outlives_two_missed_renewals() -> None:
     assert configured.LEASE_SECONDS > 3 * configured.LEASE_RENEWAL_SECONDS
 
