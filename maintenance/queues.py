@@ -6,6 +6,7 @@ executes it must claim exactly that dispatch in the ledger first, so a copy too 
 
 import logging
 from functools import lru_cache
+from typing import cast
 
 import redis
 from redis.exceptions import ConnectionError, TimeoutError
@@ -72,7 +73,8 @@ def carry(job: Job) -> None:
 
 def waiting_ids(name: str) -> set[str]:
     """RQ ids that wait in a queue."""
-    return {raw.decode(errors="replace") for raw in broker.quick().lrange(taking.queue_key(name), 0, -1)}
+    waiting = cast("list[bytes]", broker.quick().lrange(taking.queue_key(name), 0, -1))
+    return {raw.decode(errors="replace") for raw in waiting}
 
 
 def settle(connection: "redis.Redis", name: str, rq_job_id: str, *, keep: bool = False) -> None:
@@ -98,9 +100,10 @@ def sweep(name: str, rq_job_id: str) -> None:
     """Remove what a dead worker left of a dispatch."""
     connection = broker.quick()
     started = StartedJobRegistry(name, connection=connection).key
-    begun = [raw for raw in connection.zrange(started, 0, -1) if raw.decode(errors="replace").startswith(rq_job_id)]
-    if begun:
-        connection.zrem(started, *begun)
+    begun = cast("list[bytes]", connection.zrange(started, 0, -1))
+    for member in begun:
+        if member.decode(errors="replace").startswith(rq_job_id):
+            connection.zrem(started, member)
     settle(connection, name, rq_job_id)
 
 
