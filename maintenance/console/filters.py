@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.contrib.admin import ModelAdmin, SimpleListFilter
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet, Value
+from django.db.models.functions import Concat
 from django.http import HttpRequest
 
 from maintenance import broker, ledger
@@ -18,7 +19,7 @@ class QueueFilter(SimpleListFilter):
         return [(name, name) for name in broker.queue_names()]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Job]") -> "QuerySet[Job]":
-        return queryset.filter(queue=self.value()) if self.value() else queryset
+        return _narrowed(request, queryset, "queue", self.value())
 
 
 class NameFilter(SimpleListFilter):
@@ -31,4 +32,17 @@ class NameFilter(SimpleListFilter):
         return [(name, name) for name in ledger.names()]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Job]") -> "QuerySet[Job]":
-        return queryset.filter(name=self.value()) if self.value() else queryset
+        return _narrowed(request, queryset, "name", self.value())
+
+
+def _narrowed(request: HttpRequest, rows: "QuerySet[Job]", column: str, value: str | None) -> "QuerySet[Job]":
+    """Rows with this value. Beside a status that few jobs have, the column's own index is kept out of use.
+
+    A database without statistics might choose it, and walk through a million completed jobs of a queue to find the
+    three that are pending.
+    """
+    if not value:
+        return rows
+    if request.GET.get("status__exact", Job.Status.COMPLETED) == Job.Status.COMPLETED:
+        return rows.filter(**{column: value})
+    return rows.alias(**{f"plain_{column}": Concat(F(column), Value(""))}).filter(**{f"plain_{column}": value})

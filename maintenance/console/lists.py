@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -27,6 +28,15 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return min(self.counted, COUNT_MAX)
 
 
+class CappedList(ChangeList):
+    """A list that was counted as empty is not looked for again."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.result_count:
+            self.result_list = self.queryset.none()
+
+
 class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """A list of rows that the system writes and people read."""
 
@@ -41,6 +51,9 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Only what the filters offer: other columns have no index."""
         offered = [getattr(field, "parameter_name", f"{field}__exact") for field in self.list_filter]
         return lookup in offered
+
+    def get_changelist(self, request: HttpRequest, **kwargs: object) -> type[ChangeList]:
+        return CappedList
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

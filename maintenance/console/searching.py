@@ -26,7 +26,8 @@ def search(rows: "QuerySet[Job]", text: str) -> "QuerySet[Job]":
     if dispatch.isdigit() and _looks_like_id(head):
         text = head
     if _looks_like_id(text):
-        return rows.filter(pk__startswith=text.lower())
+        # A range, not a prefix: SQLite's LIKE does not use the index.
+        return rows.filter(pk__gte=text.lower(), pk__lt=text.lower() + "g")
     if text in ledger.names():
         return rows.filter(name=text)
     return _newest(rows).filter(_mentions(text))

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
+from django.db import connection
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
 from conversations.models import Conversation
 from maintenance.console import lists, searching
@@ -250,3 +252,31 @@ def test_staff_without_permission_are_refused(alices: Client, failed_job: Job, t
 
 def test_the_menu_of_the_tests_is_known(bobs: Client) -> None:
     assert f"name={menu.write_line.name}" in bobs.get(LIST).content.decode()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="looks at SQLite's plan; PostgreSQL has statistics to go by")
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("", "sqlite_autoindex_jobs_1"),
+        ("?status__exact=failed", "jobs_by_status"),
+        ("?queue=low", "jobs_by_queue"),
+        ("?name=write_line", "jobs_by_name"),
+        ("?status__exact=pending&queue=low&name=write_line", "jobs_by_status"),
+        ("?q=0123456789abcdef", "sqlite_autoindex_jobs_1"),
+    ],
+)
+def test_every_list_walks_an_index(bobs: Client, failed_job: Job, query: str, index: str) -> None:
+    """With a million jobs, sorting or reading all of them would take seconds."""
+    rows = bobs.get(LIST + query).context["cl"].queryset[:50]
+    plan = rows.explain()
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_an_empty_list_is_looked_for_once(
+    bobs: Client, failed_job: Job, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    bobs.get(LIST)
+    with django_assert_max_num_queries(4):
+        bobs.get(f"{LIST}?queue=high")

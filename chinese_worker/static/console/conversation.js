@@ -19,14 +19,19 @@
 
     // --- Drawing
 
-    function nearEnd() {
-        return window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 120;
+    function showEnd() {
+        byId('end').scrollIntoView({block: 'end'});
     }
 
+    /** Whoever reads the end keeps reading it; whoever has scrolled up is left there. */
     function keepingEnd(change) {
-        const follow = nearEnd();
+        const follow = byId('end').getBoundingClientRect().bottom <= window.innerHeight + 120;
         change();
-        if (follow) window.scrollTo({top: document.documentElement.scrollHeight});
+        if (follow) showEnd();
+    }
+
+    function number(count, noun) {
+        return `${count.toLocaleString()} ${noun}${count === 1 ? '' : 's'}`;
     }
 
     function draw() {
@@ -35,7 +40,7 @@
         byId('no-messages').hidden = Boolean(state.messages.length);
         byId('show-earlier').hidden = state.earlier === null;
         byId('conversation-status').replaceChildren(badge(state.status));
-        byId('conversation-numbers').textContent = `${state.turns} turns · ${state.tokens.toLocaleString()} tokens`;
+        byId('conversation-numbers').textContent = `${number(state.turns, 'turn')} · ${number(state.tokens, 'token')}`;
         byId('stop').hidden = !state.open || !page.dataset.maySend;
         drawRuns();
         drawLiveness();
@@ -281,7 +286,7 @@
             event.preventDefault();
             const sent = await act(composer.action, composer.querySelector('button'), new FormData(composer));
             if (sent) composer.reset();
-            window.scrollTo({top: document.documentElement.scrollHeight});
+            showEnd();
         });
         composer.elements.content.addEventListener('keydown', (event) => {
             if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
@@ -301,6 +306,6 @@
 
     draw();
     connect();
-    if (!location.hash) window.scrollTo({top: document.documentElement.scrollHeight});
+    if (!location.hash) showEnd();
     else if (byId(location.hash.slice(1))) byId(location.hash.slice(1)).scrollIntoView();
 }
