@@ -1,7 +1,7 @@
 """Connections to Redis. Web processes fail fast, workers wait long: a request must not hang, a job must not be lost."""
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import redis
 import redis.asyncio

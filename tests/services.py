@@ -109,9 +109,13 @@ class Postgres:
     def start(self) -> None:
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
             shutil.chown(self.folder, "postgres")
-        self._run("initdb", "--pgdata", str(self.folder / "data"), "--username", "tests", "--auth", "trust", "--no-sync")
+        self._run(
+            "initdb", "--pgdata", str(self.folder / "data"), "--username", "tests", "--auth", "trust", "--no-sync"
+        )
         options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c fsync=off -c max_connections=200"
-        self._run("pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-o", options)
+        self._run(
+            "pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-o", options
+        )
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "-m", "immediate", "-D", str(self.folder / "data"))

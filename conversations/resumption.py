@@ -1,0 +1,119 @@
+"""What the database tells a stream's reader: where a conversation stands, and a run with its text so far."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from conversations import status
+from conversations.frames import CONTENT, THINKING, Stored
+from conversations.models import Conversation, Message, Run, ToolCall
+
+Status = Run.Status
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Where a conversation stands when a reader comes. `run_id` is None where nothing ever ran."""
+
+    conversation_id: int
+    status: str
+    run_id: int | None = None
+    under_way: bool = False
+    started: bool = False
+    waiting: bool = False
+    has_answers: bool = False
+    first_event_id: str = ""
+
+
+def opening(conversation: Conversation) -> Opening:
+    """Three queries at most."""
+    run = status.current_run(conversation)
+    if run is None:
+        return Opening(conversation.pk, status.wire(None))
+    return Opening(
+        conversation.pk,
+        status.wire(run),
+        run.pk,
+        under_way=run.status not in Run.TERMINAL,
+        started=run.started_at is not None,
+        waiting=run.status == Status.WAITING_FOR_TOOL,
+        has_answers=_client_calls(run.pk).exclude(status=ToolCall.Status.PENDING).exists(),
+        first_event_id=run.first_event_id,
+    )
+
+
+def stored(run_id: int) -> Stored | None:
+    """The run and its text. None where the conversation was deleted."""
+    # Run and text by one query, so that they are of one moment: text of another attempt would mislead.
+    replies = list(
+        Message.objects.filter(run_id=run_id, role=Message.Role.ASSISTANT).select_related("run").order_by("position")
+    )
+    run = replies[0].run if replies else Run.objects.filter(pk=run_id).first()
+    if run is None:
+        return None
+    calls = list(_client_calls(run_id).order_by("message__position", "position"))
+    pending = [call for call in calls if call.status == ToolCall.Status.PENDING]
+    requests = [{"call_id": call.call_id, "name": call.name, "arguments": call.arguments} for call in pending]
+    return Stored(
+        conversation_id=run.conversation_id,
+        run_id=run.pk,
+        status=status.wire(run),
+        turn=run.turn_count,
+        attempt=run.attempt,
+        seq=run.last_seq,
+        text={
+            CONTENT: "".join(reply.content for reply in replies),
+            THINKING: "".join(reply.thinking for reply in replies),
+        },
+        stats=status.stats(run),
+        tool_requests=requests,
+        told=_told(replies, calls),
+        ended=status.terminal_event(run) if run.status in Run.TERMINAL else None,
+        asks=_tool_request(run, requests) if run.status == Status.WAITING_FOR_TOOL and requests else None,
+    )
+
+
+def _client_calls(run_id: int) -> Any:
+    return ToolCall.objects.filter(run_id=run_id, kind=ToolCall.Kind.CLIENT)
+
+
+def _told(replies: Iterable[Message], calls: Collection[ToolCall]) -> dict[str, int] | None:
+    """Length of the text up to the last reply whose client calls were all answered."""
+    pending = {call.message_id for call in calls if call.status == ToolCall.Status.PENDING}
+    answered = {call.message_id for call in calls} - pending
+    told, lengths = None, {CONTENT: 0, THINKING: 0}
+    for reply in replies:
+        lengths = {CONTENT: lengths[CONTENT] + len(reply.content), THINKING: lengths[THINKING] + len(reply.thinking)}
+        if reply.pk in answered:
+            told = lengths
+    return told
+
+
+def _tool_request(run: Run, requests: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return "tool_request", {
+        "status": status.wire(run),
+        "tool_request": requests[0],
+        "tool_requests": requests,
+        "submit_url": reverse("conversation", args=[run.conversation_id]) + "/tool-results",
+        "stats": status.stats(run),
+    }
+
+
+def news(run_ids: Collection[int], conversation_ids: Collection[int], seconds: float) -> list[tuple[int, int]]:
+    """Conversation and run of what a silent stream's reader should be told of. One query.
+
+    Of the runs: those that have ended or wait for a tool. Of the conversations, which wait for a run: what is under
+    way, or has ended in the last `seconds`.
+    """
+    since = timezone.now() - timedelta(seconds=seconds)
+    unfinished = Q(finished_at__isnull=True) & ~Q(status__in=Run.TERMINAL)
+    found = Run.objects.filter(
+        Q(pk__in=run_ids, status__in=(*Run.TERMINAL, Status.WAITING_FOR_TOOL))
+        | Q(conversation_id__in=conversation_ids) & (unfinished | Q(finished_at__gte=since))
+    )
+    return list(found.order_by("pk").values_list("conversation_id", "pk"))
