@@ -111,7 +111,7 @@ def _turn() -> bytes:
 
 
 def _write(turn: bytes, names: Collection[str]) -> bool:
-    words = [turn, secrets.token_hex(8), *names]
+    words: list[bytes | str] = [turn, secrets.token_hex(8), *names]
     return bool(broker.quick().eval(_WRITE, 3, _TURN, MIRRORED, PAUSED, *words))
 
 

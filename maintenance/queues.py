@@ -5,6 +5,7 @@ executes it must claim exactly that dispatch in the ledger first, so a copy too 
 """
 
 import logging
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import cast
 
@@ -123,6 +124,16 @@ def worker_counts() -> dict[str, int]:
         for name in names:
             pipeline.scard(WORKERS_BY_QUEUE_KEY % name)
         return dict(zip(names, pipeline.execute(), strict=True))
+
+
+def withdraw(jobs: Iterable[Job]) -> None:
+    """Take jobs that wait out of their queues, all at once. Raises RedisError."""
+    with broker.quick().pipeline(transaction=False) as pipeline:
+        for job in jobs:
+            name = rq_id(job.pk, job.dispatch)
+            pipeline.lrem(taking.queue_key(job.queue), 1, name)
+            pipeline.delete(f"rq:job:{name}")
+        pipeline.execute()
 
 
 def drop(job: Job) -> None:

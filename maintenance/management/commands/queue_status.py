@@ -1,0 +1,89 @@
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+
+from maintenance import figures
+from maintenance.figures import Figures, QueueFigures, Verdict
+from maintenance.models import QueuePause
+from maintenance.output import OperatorCommand, counted, redis_name, table
+from maintenance.templatetags.console import duration, relative
+
+WORDS = {
+    Verdict.OK: "All is well.",
+    Verdict.PAUSED: "Something is paused.",
+    Verdict.NO_WORKERS: "There are no workers.",
+    Verdict.LATE: "Jobs wait longer than they should.",
+    Verdict.FAILING: "Too many jobs fail.",
+    Verdict.NO_LEADER: "Nobody leads: what is lost or stuck is not found.",
+}
+
+
+class Command(OperatorCommand):
+    help = (
+        "Show how queues, workers and Redis are. The first that applies: 2 no workers, 5 no leader, 1 a queue or the "
+        "workers are paused, 3 a queue waits too long, 4 too many failures, 0."
+    )
+
+    def act(self, options: dict[str, Any]) -> int:
+        found = figures.now()
+        self.show(options, _value(found), _lines(found))
+        return int(found.verdict)
+
+
+def _lines(found: Figures) -> Iterator[str]:
+    answers = found.redis_seconds is not None
+    yield f"Redis     {f'ok, {duration(found.redis_seconds)}' if answers else f'{redis_name()} does not answer'}"
+    yield f"Workers   {_workers(found)}"
+    yield f"Leader    {found.leader or 'none'}"
+    yield f"Failures  {counted(found.failures, 'job')} in 15 minutes, at most {settings.FAILURES_MAX} are expected"
+    yield ""
+    headings = ("queue", "waiting", "oldest", "at most", "scheduled", "running", "workers", "state")
+    yield from table(headings, [_row(queue) for queue in found.queues])
+    yield ""
+    yield WORDS[found.verdict] if answers else "Redis is away, so nobody can tell whether there are workers."
+
+
+def _workers(found: Figures) -> str:
+    if found.workers is None:
+        return "not known"
+    paused = ", paused" if found.workers_paused else ""
+    return f"{len(found.workers)} of {counted(len(found.masters or []), 'master')}{paused}"
+
+
+def _row(queue: QueueFigures) -> tuple[object, ...]:
+    oldest, most = duration(queue.oldest_seconds), duration(queue.wait_max_seconds)
+    state = _pause(queue.pause) if queue.pause else "LATE" if queue.late else "ok"
+    return (queue.name, queue.waiting, oldest, most, queue.scheduled, queue.running, queue.workers, state)
+
+
+def _pause(pause: QueuePause) -> str:
+    end = f", ends {relative(pause.until)}" if pause.until else ""
+    by = f" by {pause.paused_by}" if pause.paused_by else ""
+    return f"PAUSED {relative(pause.paused_at)}{by}{end}: {pause.reason}"
+
+
+def _value(found: Figures) -> dict[str, Any]:
+    latency = found.redis_seconds
+    return {
+        "exit_code": int(found.verdict),
+        "verdict": found.verdict.name.lower(),
+        "redis": {"ok": latency is not None, "latency_ms": None if latency is None else round(latency * 1000, 3)},
+        "workers": None if found.workers is None else len(found.workers),
+        "workers_paused": found.workers_paused,
+        "leader": found.leader,
+        "failures": found.failures,
+        "failures_max": settings.FAILURES_MAX,
+        "queues": [_queue(queue) for queue in found.queues],
+    }
+
+
+def _queue(queue: QueueFigures) -> dict[str, Any]:
+    pause = queue.pause
+    paused = pause and {
+        "reason": pause.reason,
+        "by": str(pause.paused_by or ""),
+        "since": pause.paused_at,
+        "until": pause.until,
+    }
+    return {**vars(queue), "late": queue.late, "pause": paused}
