@@ -252,6 +252,7 @@ class Follower:
     def _reconcile(self, track: Track, stored: Stored, *, jumped: bool = False) -> list[Frame]:
         """The text that was not told yet, where it is known how much was; and a `resync` where there was a mistake."""
         frames, heard, before = [], track.heard, {kind: track.sent[kind] or 0 for kind in KINDS}
+        is_other_attempt = track.attempt != stored.attempt  # then its text may be another, though it is as long
         for kind in KINDS:
             sent, known = track.sent[kind], len(stored.text[kind])
             if sent is not None and sent < known:
@@ -259,6 +260,6 @@ class Follower:
                 track.heard = True
             track.sent[kind] = known
         track.attempt = max(stored.attempt, track.attempt or 0)
-        if heard and (jumped or before != track.sent):
+        if heard and (jumped or is_other_attempt or before != track.sent):
             frames.append(stored.resync(stored.text))
         return frames
