@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -68,6 +69,13 @@ def number(name: str, default: int) -> int:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list; blanks around and between are dropped."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def shell_prefix() -> str:
+    """What a line of cron, which has next to no environment, must begin with: `DATA_DIR`, and the file `ENV_FILE`."""
+    folder = [f"export DATA_DIR={shlex.quote(str(DATA_DIR))};"] if os.environ.get("DATA_DIR") else []
+    path = os.environ.get("ENV_FILE", "")
+    return " ".join([*folder, *([f"set -a; . {shlex.quote(path)}; set +a;"] if path else [])])
 
 
 def secret_key() -> str:

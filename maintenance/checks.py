@@ -6,11 +6,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from rest_framework.settings import api_settings
 
-from maintenance import ledger
+from maintenance import ledger, schedule
 from maintenance.http.throttles import parse_rate
 from maintenance.tables import Drain
 
 DRIVERS = ("database",)
+KEPT = ("TEMPORARY_KEPT_HOURS", "LOG_KEPT_DAYS", "JOB_HISTORY_DAYS", "JOB_FAILED_HISTORY_DAYS", "SCHEDULE_HISTORY_DAYS")
 SIZES = "Give it at least one process, and no more at least than at most."
 
 
@@ -66,4 +67,27 @@ def serializers(app_configs: Any, **_: Any) -> list[CheckMessage]:
         Error(f"The queue {name} has no JSON serializer.", hint="Set SERIALIZER in upper case.", id="maintenance.E005")
         for name, queue in settings.RQ_QUEUES.items()
         if queue.get("SERIALIZER") != "rq.serializers.JSONSerializer"
+    ]
+
+
+@register
+def schedule_terms(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """maintenance.E010: a task that can never be fired, or two of one name, which would take each other's slots."""
+    tasks = schedule.tasks()
+    names = [task.name for task in tasks]
+    hint = "SCHEDULE stands at the end of settings.py."
+    return [
+        Error(f"The scheduled task {task.name}: {wrong}.", hint=hint, id="maintenance.E010")
+        for task in tasks
+        for wrong in [*schedule.faults(task), *(["its name is not its own"] if names.count(task.name) > 1 else [])]
+    ]
+
+
+@register
+def retention(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """maintenance.E011: a retention that would remove what was made just now."""
+    return [
+        Error(f"{name} is {getattr(settings, name)}.", hint="It must be at least 1.", id="maintenance.E011")
+        for name in KEPT
+        if getattr(settings, name) < 1
     ]

@@ -39,6 +39,36 @@ class Pool:
     min_processes: int = 1
 
 
+class Overlap(StrEnum):
+    """What happens to a slot of a task whose last job has not ended."""
+
+    SKIP = "skip"
+    ALLOW = "allow"
+
+
+class Missed(StrEnum):
+    """What happens to the slots of a time in which nobody looked at the schedule."""
+
+    SKIP = "skip"
+    RUN_ONCE = "run_once"  # for the newest of them, as soon as somebody looks again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A job that is enqueued by the clock.
+
+    `cron` has five fields and speaks of the wall clock in `time_zone`. `job` is the name of a declared job function,
+    or its dotted path; it is called without arguments.
+    """
+
+    name: str
+    cron: str
+    time_zone: str
+    job: str
+    overlap: Overlap
+    missed: Missed
+
+
 def redis_parts(url: str) -> dict[str, Any]:
     """What django-rq's queue settings call the parts of a Redis URL; its own `URL` key drops the client options.
 
