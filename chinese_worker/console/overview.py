@@ -10,9 +10,9 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from conversations.models import Agent, Conversation, Run
-from maintenance import broker, queues
+from maintenance import broker, pauses, queues
 from maintenance.console.lists import COUNT_MAX
-from maintenance.models import Job
+from maintenance.models import Job, QueuePause
 
 LATEST = 6
 Status = Job.Status
@@ -38,6 +38,7 @@ class QueueLine:
     waiting: int
     oldest: datetime | None
     workers: int | None
+    paused: QueuePause | None
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,14 @@ def _queues(workers: dict[str, int] | None) -> list[QueueLine]:
     oldest = Job.objects.filter(status__in=ready).order_by("pk").values("pk")[:COUNT_MAX]
     rows = Job.objects.filter(pk__in=oldest).order_by().values("queue")
     found = {row["queue"]: row for row in rows.annotate(number=Count("pk"), oldest=Min("created_at"))}
+    paused = pauses.paused()
     return [
         QueueLine(
             name=name,
             waiting=found[name]["number"] if name in found else 0,
             oldest=found[name]["oldest"] if name in found else None,
             workers=workers.get(name, 0) if workers is not None else None,
+            paused=paused.get(name),
         )
         for name in broker.queue_names()
     ]

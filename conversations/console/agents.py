@@ -16,13 +16,14 @@ from conversations.console import previews
 from conversations.console.forms import AgentForm, AgentPromptForm, SystemPromptForm
 from conversations.console.talking import SEND, open_with
 from conversations.models import Agent, AgentPrompt, Conversation
+from maintenance.console.audited import AuditedAdmin
 from maintenance.console.lists import CappedPaginator
 from maintenance.templatetags import console
 
 AGENTS_OFFERED = 100
 
 
-class _OwnedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class _OwnedAdmin(AuditedAdmin):
     """Of things that belong to a user: whoever adds one owns it, and keeps it when others change it."""
 
     paginator = CappedPaginator

@@ -1,16 +1,18 @@
-"""Accounts in the console. Only a superuser makes superusers, or changes one."""
+"""Accounts and roles in the console. Only a superuser makes superusers, or changes one."""
 
 from typing import Any
 
 from django.contrib.admin import ShowFacets
-from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+
+from maintenance.console.audited import AuditedAdmin
 
 RESERVED = ("is_superuser", "user_permissions")
 
 
-class ConsoleUserAdmin(UserAdmin):  # type: ignore[type-arg]
+class ConsoleUserAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
     list_display = ("username", "email", "is_staff", "is_active", "last_login")
     list_filter = ("is_staff", "is_superuser", "is_active")
     sortable_by = ()
@@ -32,3 +34,7 @@ class ConsoleUserAdmin(UserAdmin):  # type: ignore[type-arg]
 
 def _is_superuser(request: HttpRequest) -> bool:
     return bool(getattr(request.user, "is_superuser", False))
+
+
+class ConsoleGroupAdmin(AuditedAdmin, GroupAdmin):
+    """Groups, which are the roles."""

@@ -60,7 +60,6 @@ def environment_of_the_test() -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "tests.acceptance.settings",
         "DATABASE_URL": database_url(),
         "REDIS_URL": settings.REDIS_URL,
-        "AI_WORKERS_PROCESSES": "2",
     }
 
 
@@ -113,11 +112,9 @@ def running_server(django_db_setup: None, django_db_blocker: DjangoDbBlocker, st
 @pytest.fixture(scope="module")
 def running_workers(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Workers]:
     running = Workers()
-    command = [sys.executable, str(ROOT / "manage.py"), "runworkers"]
     try:
         with django_db_blocker.unblock():
-            running.master = subprocess.Popen(command, env=environment_of_the_test(), cwd=ROOT)
-        eventually(lambda: len(running.named("rqworker: horse")) == 3)
+            running.start()
         yield running
     finally:
         running.kill()

@@ -107,3 +107,19 @@ def test_staff_without_permission_are_refused(alices: Client, page: str) -> None
     assert alices.get(f"/admin/{page}/").status_code == 403
     assert alices.post(f"/admin/{page}/", {"action": "revoke"}).status_code == 403
     assert not ApiToken.objects.exists()
+
+
+def test_a_change_of_an_account_is_noted_without_its_values(bobs: Client, charlie: User) -> None:
+    bobs.post(address(charlie), user_form(charlie, email="new@example.test"))
+    entry = AuditEntry.objects.get()
+    assert (entry.verb, entry.target) == ("user.change", f"user:{charlie.pk}")
+    assert "Email address" in entry.detail["what"][0]["changed"]["fields"]
+    assert "new@example.test" not in str(entry.detail)
+
+
+def test_a_new_and_a_deleted_group_are_noted(bobs: Client) -> None:
+    bobs.post("/admin/auth/group/add/", {"name": "Night shift"})
+    pk = Group.objects.get(name="Night shift").pk
+    bobs.post(f"/admin/auth/group/{pk}/delete/", {"post": "yes"})
+    noted = AuditEntry.objects.order_by("id").values_list("verb", "target")
+    assert list(noted) == [("group.add", f"group:{pk}"), ("group.delete", f"group:{pk}")]

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from conversations.models import Agent, AgentPrompt, Conversation, SystemPrompt
+from maintenance.models import AuditEntry
 from tests.services import Valkey
 
 pytestmark = pytest.mark.django_db
@@ -201,3 +202,12 @@ def test_staff_without_permission_are_refused(alices: Client, agent: Agent, base
     address = base + tail.replace("1", str(agent.pk if base == AGENTS else agent.system_prompts.get().pk))
     assert alices.get(address).status_code == 403
     assert alices.post(address).status_code == 403
+
+
+def test_what_is_done_to_agents_and_prompts_is_noted(bobs: Client, bob: User, agent: Agent) -> None:
+    bobs.post(f"{PROMPTS}add/", prompt_form())
+    prompt = SystemPrompt.objects.get(user=bob)
+    bobs.post(f"{PROMPTS}{prompt.pk}/delete/", {"post": "yes"})
+    bobs.post(f"{AGENTS}{agent.pk}/talk/")
+    noted = AuditEntry.objects.order_by("id").values_list("verb", flat=True)
+    assert list(noted) == ["systemprompt.add", "systemprompt.delete", "conversation.open"]

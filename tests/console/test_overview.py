@@ -1,13 +1,14 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from conversations.models import Agent, Conversation
 from maintenance import broker, queues
-from maintenance.models import Job
+from maintenance.models import Job, QueuePause
 from tests.services import Valkey
 
 pytestmark = pytest.mark.django_db
@@ -94,3 +95,13 @@ def test_staff_without_permission_see_no_figures(alices: Client, failed_job: Job
 
 def test_strangers_are_sent_to_sign_in(client: Client) -> None:
     assert client.get("/admin/").url.startswith("/admin/login/")  # type: ignore[attr-defined]
+
+
+def test_a_paused_queue_says_so_and_why(bobs: Client, bob: User, valkey: Valkey) -> None:
+    QueuePause.objects.create(queue="low", reason="the disk is full", paused_by=bob, paused_at=timezone.now())
+    page = bobs.get("/admin/").content.decode()
+    assert 'title="the disk is full">paused' in page
+
+
+def test_the_address_without_its_slash_leads_here(bobs: Client) -> None:
+    assert bobs.get("/admin")["Location"] == "/admin/"

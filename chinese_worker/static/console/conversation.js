@@ -8,6 +8,8 @@
     const TERMINAL = ['completed', 'failed', 'cancelled'];
     const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
 
+    class SignedOut extends Error {}
+
     let state = initial;
     let earlier = [];
     let source = null;
@@ -16,6 +18,7 @@
     let refreshing = null;
     let again = false;
     let stale = false;
+    let signedOut = false;
 
     // --- Drawing
 
@@ -133,6 +136,7 @@
 
     async function getJSON(url) {
         const response = await fetch(url, {headers: {Accept: 'application/json'}, credentials: 'same-origin'});
+        if (response.redirected) throw new SignedOut();
         if (!response.ok) throw new Error(`The server answered ${response.status}.`);
         return response.json();
     }
@@ -145,7 +149,7 @@
         }
         refreshing = getJSON(`${page.dataset.url}state/`)
             .then((fresh) => keepingEnd(() => { take(fresh); draw(); upToDate(true); }))
-            .catch(() => upToDate(false));
+            .catch((error) => (error instanceof SignedOut ? leave() : upToDate(false)));
         await refreshing;
         refreshing = null;
         if (again) {
@@ -153,6 +157,13 @@
             await refresh();
         }
         return undefined;
+    }
+
+    /** The session is over: nothing more comes until somebody signs in. */
+    function leave() {
+        signedOut = true;
+        disconnect();
+        say('You are signed out. Load the page again to sign in.', true);
     }
 
     /** The server may be away for a moment: say so until it has answered. */
@@ -182,7 +193,7 @@
     // --- The stream
 
     function connect() {
-        if (source || document.hidden) return;
+        if (source || document.hidden || signedOut) return;
         const query = new URLSearchParams({follow: '1', ...(cursor ? {after: cursor} : {})});
         source = new EventSource(`${page.dataset.stream}?${query}`);
         source.addEventListener('open', () => { failures = 0; drawLiveness(); if (stale) refresh(); });
@@ -204,7 +215,7 @@
         drawLiveness();
         if (!source || source.readyState !== EventSource.CLOSED) return;
         disconnect();
-        setTimeout(connect, RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
+        setTimeout(() => refresh().then(connect), RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
         failures += 1;
     }
 
