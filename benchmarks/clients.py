@@ -104,9 +104,9 @@ class Client:
         self._reading.close()
 
 
-async def direct(model: str, text: str) -> Direct:
-    return Direct(await Connection.to(environment.model_port), model, text)
+def direct(model: str, text: str) -> Direct:
+    return Direct(Connection(environment.model_port), model, text)
 
 
-async def client(token: str, text: str) -> Client:
-    return Client(await Connection.to(environment.port), await Connection.to(environment.port), token, text)
+def client(token: str, text: str) -> Client:
+    return Client(Connection(environment.port), Connection(environment.port), token, text)

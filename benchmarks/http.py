@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Self, cast
+from typing import cast
 
 import httptools
 
@@ -14,18 +14,14 @@ class Refused(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """Open it with `to`. `ask` sends a request and waits until the whole answer is in."""
+    """To a port of 127.0.0.1. `ask` sends a request and waits until the whole answer is in."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._transport: asyncio.Transport | None = None
         self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_body: OnBody | None = None
         self._body = b""
-
-    @classmethod
-    async def to(cls, port: int) -> Self:
-        loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_connection(cls, "127.0.0.1", port)
-        return protocol
 
     async def ask(
         self, method: str, path: str, *, body: bytes = b"", token: str = "", on_body: OnBody | None = None
@@ -40,14 +36,23 @@ class Connection(asyncio.Protocol):
         self._answered = asyncio.get_running_loop().create_future()
         self._on_body, self._body = on_body, b""
         self._parser = httptools.HttpResponseParser(self)
-        self._transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        transport = await self._opened()
+        transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         await self._answered
         if self._parser.get_status_code() not in (200, 202):
             raise Refused(f"{method} {path}: {self._parser.get_status_code()} {self._body.decode()[:500]}")
         return self._body
 
+    async def _opened(self) -> asyncio.Transport:
+        """The transport; a new one where the server has closed a connection that was idle."""
+        if self._transport is None or self._transport.is_closing():
+            await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
+        assert self._transport
+        return self._transport
+
     def close(self) -> None:
-        self._transport.close()
+        if self._transport:
+            self._transport.close()
 
     # What asyncio and the parser call
 

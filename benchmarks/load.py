@@ -60,8 +60,8 @@ async def _run(
     scenario: Scenario, token: str, text: str, conversations: Sequence[int], parts: Collection[int]
 ) -> Outcome:
     outcome = Outcome(scenario)
-    directs = [await direct(scenario.model, text) for _ in range(scenario.users)]
-    clients = [await client(token, text) for _ in range(scenario.users)]
+    directs = [direct(scenario.model, text) for _ in range(scenario.users)]
+    clients = [client(token, text) for _ in range(scenario.users)]
     # Each user has conversations of its own: two messages at once in one would wait for each other.
     own = [cycle(conversations[number :: scenario.users]) for number in range(scenario.users)]
     for _ in range(scenario.rounds):

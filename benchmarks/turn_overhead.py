@@ -16,7 +16,7 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmarks import inside, load, processes, steps, table
+from benchmarks import inside, load, processes, steps, table, yardstick
 from benchmarks.account import MODELS, Account
 from benchmarks.inside import Inside
 from benchmarks.load import Outcome, Scenario, Side
@@ -46,7 +46,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
+    """`yardstick`: the milliseconds of CPU time that a fixed piece of Python took, around each scenario."""
+
     machine: str
+    yardstick: list[float]
     rows: list[Row]
     steps: list[Step]
     inside: Inside
@@ -71,13 +74,16 @@ def measure(options: argparse.Namespace) -> Report:
         memory = _memory(stack, account, text, settings.WORKER_POOLS["ai-workers"].processes)
         stack.stop_workers()
         memory += _memory(stack, account, text, options.workers)
-        outcomes = [_run(stack, account, text, scenario) for scenario in scenarios(options.quick)]
+        yardsticks, outcomes = [yardstick.milliseconds()], []
+        for scenario in scenarios(options.quick):
+            outcomes.append(_run(stack, account, text, scenario))
+            yardsticks.append(yardstick.milliseconds())
         split = steps.of(outcomes[0].system.answers)
         stack.stop_workers()
         profiled = 5 if options.quick else 100
         looked = inside.look(account.token, account.conversations(AT_ONCE, 20 + profiled), profiled=profiled)
     rows = [row for outcome in outcomes for row in _rows(outcome)]
-    return Report(_machine(options), [*rows, *memory, *_inside_rows(looked)], split, looked)
+    return Report(_machine(options), yardsticks, [*rows, *memory, *_inside_rows(looked)], split, looked)
 
 
 def _run(stack: Stack, account: Account, text: str, scenario: Scenario) -> Outcome:
@@ -121,6 +127,7 @@ def _inside_rows(looked: Inside) -> list[Row]:
     return [
         Row("in one process", "statements per post", None, looked.statements_per_post),
         Row("in one process", "statements per turn", None, looked.statements_per_turn),
+        Row("in one process", "function calls per turn", None, sum(line.calls for line in looked.lines)),
     ]
 
 
@@ -146,8 +153,17 @@ def _machine(options: argparse.Namespace) -> str:
 
 def shown(report: Report) -> str:
     return "\n\n".join(
-        [report.machine, _main_table(report.rows), _steps_table(report.steps), _profile_table(report.inside)]
+        [
+            f"{report.machine}\n{_yardstick(report.yardstick)}",
+            _main_table(report.rows),
+            _steps_table(report.steps),
+            _profile_table(report.inside),
+        ]
     )
+
+
+def _yardstick(took: Sequence[float]) -> str:
+    return f"yardstick (a fixed piece of Python): {median(took):.0f} ms of CPU, {min(took):.0f} to {max(took):.0f}"
 
 
 def _main_table(rows: Sequence[Row]) -> str:
