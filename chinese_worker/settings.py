@@ -225,6 +225,7 @@ RECONCILERS = [
     "conversations.recovery.reconcile",
     "maintenance.schedule.fire_due",
 ]
+REACTIONS: dict[str, list[str]] = {}  # what follows on an event besides what maintenance/reactions.py says
 RQ = {"WORKER_CLASS": "maintenance.worker.LedgerWorker"}
 RQ_SHOW_ADMIN_LINK = False
 

@@ -19,11 +19,15 @@ from django.utils import timezone
 from maintenance import ledger, outbox
 from maintenance.ledger import Failure
 from maintenance.models import Attempt, Job
+from maintenance.reactions import Event, JobNews, announce
 
 logger = logging.getLogger(__name__)
 
 Status = Job.Status
 Outcome = Attempt.Outcome
+
+CANCELLED = Failure("cancelled", "It was asked to stop.", permanent=True)
+WORKER_LOST = Failure("worker_lost", "The worker died.")
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def _succeed(execution: Execution, ending: Ending) -> bool:
     if not held.update(**changes):
         return False
     _close_attempt(execution.job, execution.lease_token, ending)
+    ledger.ended([execution.job], Status.COMPLETED)
     return True
 
 
@@ -116,7 +121,7 @@ def _end(job_id: str, lease_token: str, ending: Ending) -> bool:
     if ending.outcome == Outcome.LOST:
         return _after_loss(job, lease_token, ending)
     if ending.outcome == Outcome.HANDED_BACK:
-        return _queue_again(job, timedelta(0))
+        return _queue_again(job, timedelta(0), ending)
     return _after_error(job, ending)
 
 
@@ -137,22 +142,28 @@ def _close_attempt(job: Job, lease_token: str, ending: Ending) -> None:
 def _after_loss(job: Job, lease_token: str, ending: Ending) -> bool:
     """Ask the job function what a death of its worker means; a job that killed three workers is not started again."""
     job.recoveries += 1
+    _announce(Event.WORKER_LOST, job, ending.failure or WORKER_LOST)
     function = ledger.function_named(job.name)
     if job.recoveries >= job.max_recoveries:
         poison = Failure("poison", f"Its worker died {job.recoveries} times.", permanent=True)
+        _announce(Event.POISON, job, poison)
         return _fail(job, poison, ending)
     failure = function.on_lost(lease_token=lease_token, **job.arguments) if function and function.on_lost else None
     if failure:
         return _fail(job, failure, ending)
-    return _queue_again(job, timedelta(0))
+    return _queue_again(job, timedelta(0), ending)
 
 
 def _after_error(job: Job, ending: Ending) -> bool:
     failure = ending.failure or Failure("job_failed", "The job failed.")
     job.attempts += 1
-    if job.attempts < job.max_attempts and not failure.permanent:
-        return _queue_again(job, outbox.back_off(job.attempts))
-    return _fail(job, failure, ending)
+    if job.attempts >= job.max_attempts or failure.permanent:
+        return _fail(job, failure, ending)
+    function = ledger.function_named(job.name)
+    _queue_again(job, function.pause(job.attempts) if function else outbox.back_off(job.attempts), ending)
+    if job.status != Status.CANCELLED:
+        _announce(Event.JOB_RETRYING, job, failure)
+    return True
 
 
 def _fail(job: Job, failure: Failure, ending: Ending) -> bool:
@@ -160,9 +171,13 @@ def _fail(job: Job, failure: Failure, ending: Ending) -> bool:
     fingerprint = hashlib.sha256(f"{job.name} {ending.exception_class} {where}".encode()).hexdigest()[:16]
     job.error = f"{failure.code}: {failure.message}"[:500]
     job.error_fingerprint = fingerprint
-    _settle(job, Status.CANCELLED if failure.code == "cancelled" else Status.FAILED)
-    logger.error("job %s (%s) failed: %s", job.pk, job.name, job.error)
+    job.status = Status.CANCELLED if failure.code == "cancelled" else Status.FAILED
+    job.finished_at = timezone.now()
+    _save(job)
+    if job.status == Status.FAILED:
+        _announce(Event.JOB_FAILED, job, failure)
     _tell(job, failure)
+    ledger.ended([job], job.status)
     return True
 
 
@@ -178,17 +193,32 @@ def _tell(job: Job, failure: Failure) -> None:
         logger.exception("what the failure of job %s means could not be said", job.pk)
 
 
-def _settle(job: Job, status: Status) -> bool:
-    job.status, job.finished_at = status, timezone.now()
-    return _save(job)
-
-
-def _queue_again(job: Job, delay: timedelta) -> bool:
+def _queue_again(job: Job, delay: timedelta, ending: Ending) -> bool:
+    if job.cancel_requested_at:
+        return _fail(job, CANCELLED, ending)
     job.status = Status.SCHEDULED if delay else Status.PENDING
     job.not_before = timezone.now() + delay if delay else None
-    if not delay:
-        ledger.push_on_commit(job)
+    if job.concurrency_key or not delay:
+        ledger.push_on_commit(job)  # the job, or the next of its key
     return _save(job)
+
+
+def _announce(event: Event, job: Job, failure: Failure) -> None:
+    announce(
+        JobNews(
+            event=event,
+            job_id=job.pk,
+            name=job.name,
+            queue=job.queue,
+            arguments=job.arguments,
+            tags=job.tags,
+            attempts=job.attempts,
+            recoveries=job.recoveries,
+            code=failure.code,
+            message=failure.message,
+            not_before=job.not_before if event == Event.JOB_RETRYING else None,
+        )
+    )
 
 
 def _save(job: Job) -> bool:

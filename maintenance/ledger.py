@@ -1,185 +1,38 @@
-"""Declaring job functions, and the verbs on their rows: enqueue, retry, cancel.
+"""The ledger: declaring job functions, and the verbs on their rows: enqueue, retry, cancel.
 
-@job(queue=Queue.LOW, timeout=timedelta(minutes=2), max_attempts=3)
+@job(queue=Queue.LOW, timeout=timedelta(minutes=2), max_attempts=3, back_off=[10, 60])
 def clean(*, folder_id: int) -> None: ...
 
 clean.enqueue(folder_id=7)                              # the row now, the push on commit
 clean.on(Queue.HIGH).after(timedelta(hours=1)).tagged("folder:7").enqueue(folder_id=7)
+clean.limited("disk", 2).enqueue(folder_id=7)           # not more than two at a time
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Generic, ParamSpec
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from maintenance import outbox
+from maintenance import tally
+from maintenance.declarations import Call, Failure, JobError, JobFunction, function_named, functions, job, names
 from maintenance.errors import Refusal
-from maintenance.models import Job, new_job_id
-from maintenance.tables import Drain, Queue
+from maintenance.models import Job
+from maintenance.outbox import push_next_on_commit, push_on_commit
 
-P = ParamSpec("P")
+__all__ = [
+    "Call", "Failure", "JobError", "JobFunction", "cancel", "cancel_waiting", "ended", "function_named", "functions",
+    "job", "names", "push_next_on_commit", "push_on_commit", "retry",
+]  # fmt: skip
+
 Status = Job.Status
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a job ended. `message` is safe to show; the detail is in the attempt."""
-
-    code: str
-    message: str
-    permanent: bool = False
-
-
-class JobError(Exception):
-    """Raised by a job function that knows what its failure means. `permanent`: another attempt cannot help."""
-
-    def __init__(self, message: str, *, code: str = "job_failed", permanent: bool = False) -> None:
-        super().__init__(message)
-        self.failure = Failure(code, message, permanent)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobFunction(Generic[P]):
-    """A function with its terms. Call it to run in place; `enqueue` puts a call of it into the ledger.
-
-    `on_failure(failure, **arguments)` runs in the transaction that fails the job for good.
-    `on_lost(lease_token, **arguments)` runs in the transaction that ends an execution whose worker died, and returns
-    None to have the job queued again or a Failure to end it.
-    `on_retry(**arguments)` may return another job that is the retry; `on_cancel(**arguments)` runs when somebody
-    cancels it, waiting or running. `drain` is what a stopping worker does with it.
-    """
-
-    function: Callable[P, None]
-    name: str
-    queue: Queue
-    timeout: timedelta
-    max_attempts: int
-    on_failure: Callable[..., None] | None = None
-    on_lost: Callable[..., Failure | None] | None = None
-    on_retry: Callable[..., Job | None] | None = None
-    on_cancel: Callable[..., None] | None = None
-    drain: Drain = Drain.FINISH
-    delay: timedelta = timedelta(0)
-    tags: tuple[str, ...] = ()
-    unique_key: str = ""
-    created_by: User | None = None
-    job_id: str = ""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        self.function(*args, **kwargs)
-
-    def on(self, queue: Queue) -> "JobFunction[P]":
-        return replace(self, queue=queue)
-
-    def after(self, delay: timedelta) -> "JobFunction[P]":
-        return replace(self, delay=delay)
-
-    def tagged(self, *tags: str) -> "JobFunction[P]":
-        return replace(self, tags=(*self.tags, *tags))
-
-    def keyed(self, unique_key: str) -> "JobFunction[P]":
-        """At most one unfinished job has this key; enqueueing a second one answers with the first."""
-        return replace(self, unique_key=unique_key)
-
-    def by(self, user: User | None) -> "JobFunction[P]":
-        return replace(self, created_by=user)
-
-    def identified(self, job_id: str) -> "JobFunction[P]":
-        """Use an id that was made before, so that another row of the same transaction can name the job."""
-        return replace(self, job_id=job_id)
-
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
-        """Write the row in the caller's transaction and push it when that commits."""
-        if args:
-            raise TypeError(f"{self.name} takes named arguments only")
-        row = self._row(kwargs)
-        try:
-            with transaction.atomic(savepoint=bool(self.unique_key)):
-                row.save(force_insert=True)
-        except IntegrityError:
-            if not self.unique_key:
-                raise
-            return Job.objects.get(unique_key=self.unique_key, status__in=Job.UNFINISHED)
-        if not self.delay:
-            push_on_commit(row)
-        return row
-
-    def _row(self, arguments: dict[str, Any]) -> Job:
-        return Job(
-            pk=self.job_id or new_job_id(),
-            name=self.name,
-            queue=self.queue.value,
-            arguments=arguments,
-            tags=list(self.tags),
-            status=Status.SCHEDULED if self.delay else Status.PENDING,
-            not_before=timezone.now() + self.delay if self.delay else None,
-            max_attempts=self.max_attempts,
-            timeout_seconds=int(self.timeout.total_seconds()),
-            unique_key=self.unique_key,
-            created_by=self.created_by,
-        )
-
-
-_functions: dict[str, JobFunction[Any]] = {}
-
-
-def job(
-    *,
-    queue: Queue,
-    timeout: timedelta,
-    max_attempts: int,
-    on_failure: Callable[..., None] | None = None,
-    on_lost: Callable[..., Failure | None] | None = None,
-    on_retry: Callable[..., Job | None] | None = None,
-    on_cancel: Callable[..., None] | None = None,
-    drain: Drain = Drain.FINISH,
-) -> Callable[[Callable[P, None]], JobFunction[P]]:
-    """Declare a job function. Every term is stated: contradictory ones fail at import."""
-    if timeout < timedelta(seconds=1) or max_attempts < 1:
-        raise ValueError("a job needs at least one second and one attempt")
-
-    def declare(function: Callable[P, None]) -> JobFunction[P]:
-        declared = JobFunction(
-            function=function,
-            name=function.__name__,
-            queue=queue,
-            timeout=timeout,
-            max_attempts=max_attempts,
-            on_failure=on_failure,
-            on_lost=on_lost,
-            on_retry=on_retry,
-            on_cancel=on_cancel,
-            drain=drain,
-        )
-        if _functions.setdefault(declared.name, declared) is not declared:
-            raise ValueError(f"two job functions are called {declared.name}")
-        return declared
-
-    return declare
-
-
-def function_named(name: str) -> JobFunction[Any] | None:
-    """The declaration of a row's function, or None where the code does not have it any more."""
-    return _functions.get(name)
-
-
-def functions() -> list[JobFunction[Any]]:
-    """Every declared job function, by name."""
-    return [_functions[name] for name in names()]
-
-
-def names() -> list[str]:
-    """Every declared job function, in order."""
-    return sorted(_functions)
-
-
-def push_on_commit(row: Job) -> None:
-    transaction.on_commit(partial(outbox.push, row.pk), robust=True)
+# What the error of a job says that its batch took with it.
+BATCH_FAILED = "batch_failed: Another job of the batch failed."
+BATCH_CANCELLED = "batch_cancelled: The batch was cancelled."
+CANCELLED_AT_ONCE = 500
 
 
 def retry(job_id: str, *, by: User | None = None) -> Job:
@@ -195,6 +48,8 @@ def retry(job_id: str, *, by: User | None = None) -> Job:
         if row.status not in (Status.FAILED, Status.CANCELLED):
             raise Refusal(f"The job is {row.status}; only a failed or cancelled one can be retried.", code="not_ended")
         replacement = declared.on_retry(**row.arguments) if declared.on_retry else None
+        if row.batch_id:
+            _reopen_batch(row, replacement)
         return replacement or _again(row)
 
 
@@ -208,6 +63,16 @@ def _again(row: Job) -> Job:
     return row
 
 
+def _reopen_batch(row: Job, replacement: Job | None) -> None:
+    """The retry takes the job's place in its batch."""
+    if replacement:
+        unfinished = Job.objects.filter(pk=replacement.pk, batch=None, status__in=Job.UNFINISHED)
+        if not unfinished.update(batch=row.batch_id):
+            return  # it is another batch's, or has ended
+        Job.objects.filter(pk=row.pk).update(batch=None)
+    tally.reopen(str(row.batch_id), failed=row.status == Status.FAILED)
+
+
 def cancel(job_id: str, *, by: User | None = None) -> bool:
     """Cancel a job: at once where it waits; where it runs, ask it to stop. False where it has ended already."""
     now = timezone.now()
@@ -217,10 +82,54 @@ def cancel(job_id: str, *, by: User | None = None) -> bool:
             status=Status.CANCELLED, finished_at=now, cancel_requested_at=now
         )
         running = not waiting and Job.objects.filter(pk=job_id, status=Status.RUNNING).update(cancel_requested_at=now)
-        declared = function_named(row.name)
-        if (waiting or running) and declared and declared.on_cancel:
-            declared.on_cancel(**row.arguments)
+        if waiting or running:
+            _react_to_cancel(row)
+        if waiting:
+            ended([row], Status.CANCELLED)
     return bool(waiting or running)
+
+
+def cancel_waiting(batch_id: str, reason: str) -> int:
+    """Cancel what has not started of a batch; `reason` becomes the error of each. How many it were.
+
+    A job that somebody else is changing at this moment is left out.
+    """
+    waiting = Job.objects.filter(batch=batch_id, status__in=Job.WAITING).order_by("pk")
+    # What a function does about it may take locks of its own: one transaction for each of these jobs.
+    reacting = Q(name__in=[function.name for function in functions() if function.on_cancel])
+    cancelled = 0
+    for rows, at_once in ((waiting.filter(reacting), 1), (waiting.exclude(reacting), CANCELLED_AT_ONCE)):
+        while part := _cancel_part(rows, at_once, reason):
+            cancelled += part
+    return cancelled
+
+
+@transaction.atomic
+def _cancel_part(waiting: QuerySet[Job], at_most: int, reason: str) -> int:
+    now = timezone.now()
+    rows = list(waiting.select_for_update(skip_locked=True)[:at_most])
+    Job.objects.filter(pk__in=[row.pk for row in rows], status__in=Job.WAITING).update(
+        status=Status.CANCELLED, finished_at=now, cancel_requested_at=now, error=reason
+    )
+    for row in rows:
+        _react_to_cancel(row)
+    ended(rows, Status.CANCELLED)
+    return len(rows)
+
+
+def _react_to_cancel(row: Job) -> None:
+    declared = function_named(row.name)
+    if declared and declared.on_cancel:
+        declared.on_cancel(**row.arguments)
+
+
+def ended(jobs: Sequence[Job], status: str) -> None:
+    """What follows in the transaction that ends jobs for good: others get their slots, and their batches count."""
+    push_next_on_commit(*(job.concurrency_key for job in jobs if job.concurrency_key))
+    batches = Counter(job.batch_id for job in jobs if job.batch_id)
+    for batch_id, number in sorted(batches.items()):
+        if tally.count(batch_id, ended=number, failed=number if status == Status.FAILED else 0):
+            transaction.on_commit(partial(cancel_waiting, batch_id, BATCH_FAILED), robust=True)
 
 
 def _known(job_id: str) -> Job:

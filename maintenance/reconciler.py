@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
-from maintenance import attempts, leadership, outbox, queues
+from maintenance import attempts, batches, leadership, long_waits, outbox, queues
 from maintenance.attempts import Ending
 from maintenance.ledger import Failure
 from maintenance.models import Attempt, Job
@@ -57,6 +57,8 @@ def _job_ids(rq_job_ids: set[str]) -> list[str]:
 def reconcile() -> None:
     """The ledger's part of a pass. The database's work first: it must not wait for a Redis that is away."""
     end_expired()
+    batches.reconcile()
+    long_waits.notice()
     outbox.relay()
     outbox.recover_lost()
     sweep_leftovers()

@@ -116,7 +116,7 @@ def test_a_permanent_error_is_not_tried_again(work: Work, path: str) -> None:
     row.refresh_from_db()
     assert (row.status, row.error) == ("failed", "cannot_work: It cannot work.")
     attempt = row.executions.get()
-    assert attempt.exception_class == "maintenance.ledger.JobError"
+    assert attempt.exception_class == "maintenance.declarations.JobError"
     assert "fails_for_good" in attempt.traceback
     assert row.error_fingerprint
 
