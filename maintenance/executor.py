@@ -108,7 +108,7 @@ def _run(execution: Execution, heartbeat: Heartbeat) -> Ending:
 
 
 def hand_back() -> None:
-    """Called from a signal handler when the worker stops: ends the job in hand, if it is one that resumes."""
+    """Called from a signal handler when the worker stops: raises HandedBack in a job that resumes elsewhere."""
     running = current()
     function = ledger.function_named(running.execution.job.name) if running else None
     if function and function.drain is Drain.HAND_BACK:

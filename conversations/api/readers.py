@@ -47,6 +47,8 @@ class Reader:
 
 
 class Readers:
+    """All readers of this process, and the one look into the database that serves them together."""
+
     """All of them. Each runs in its own task; their questions to the database are shared where they are the same."""
 
     def __init__(self, readership: Readership) -> None:

@@ -23,6 +23,8 @@ PATH = re.compile(r"/api/v1/conversations/([0-9]{1,18})/stream/?", re.ASCII)
 
 
 class ConversationStream:
+    """The endpoint: who asks, for which conversation, from where on."""
+
     def __init__(self, readership: Readership) -> None:
         self._readership = readership
         self._readers = Readers(readership)

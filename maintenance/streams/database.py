@@ -15,6 +15,8 @@ Result = TypeVar("Result")
 
 
 class DatabaseThreads:
+    """Asked with `ask`; to be closed by whoever made it."""
+
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="streams-database")
 
