@@ -43,7 +43,7 @@ def _clean(sections: Sequence[Section]) -> None:
 def in_words(report: dict[str, Any]) -> str:
     """One line, as `12 removed, 4096 bytes, 1 could not be removed`."""
     words = [f"{report['removed']} {'would be ' if report['dry_run'] else ''}removed", f"{report['bytes']} bytes"]
-    words += [f"{report['in_use']} in use"] if report["in_use"] else []
+    words += [f"{report['kept']} kept"] if report["kept"] else []
     words += [f"{report['errors']} could not be removed"] if report["errors"] else []
     words += ["more is left for the next time"] if report["unfinished"] else []
     return ", ".join(words)

@@ -22,11 +22,11 @@ def silent(done: int, total: int, note: str) -> None:
 
 @dataclass
 class Tally:
-    """What became of one section's items. `bytes` are those of files."""
+    """What became of one section's items. `bytes` are those of files; `kept` are old files that are needed or open."""
 
     removed: int = 0
     bytes: int = 0
-    in_use: int = 0
+    kept: int = 0
     errors: int = 0
 
 
@@ -56,7 +56,7 @@ class Sweep:
 
     def keep(self, number: int) -> None:
         """These are needed."""
-        self._tally.in_use += number
+        self._tally.kept += number
 
     def failed(self, item: str, error: Exception) -> None:
         """This one could not be removed."""
@@ -79,7 +79,7 @@ class Sweep:
         return self.unfinished
 
     def report(self) -> dict[str, Any]:
-        """`{dry_run, removed, bytes, in_use, errors, unfinished, broken, sections, failures}`.
+        """`{dry_run, removed, bytes, kept, errors, unfinished, broken, sections, failures}`.
 
         The four numbers are sums; `sections` has them by name. `broken` names the sections that could not go on.
         `failures` are the first errors: `{section, item, error}`. In a dry run `removed` is what would be.
