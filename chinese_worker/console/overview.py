@@ -9,8 +9,9 @@ from django.db.models import Count, Min, QuerySet
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from chinese_worker.rq_dashboard import reading
 from conversations.models import Agent, Conversation, Run
-from maintenance import broker, pauses, queues
+from maintenance import broker, pauses
 from maintenance.console.lists import COUNT_MAX
 from maintenance.models import Job, QueuePause
 
@@ -115,14 +116,16 @@ def _queues(workers: dict[str, int] | None) -> list[QueueLine]:
 
 def _workers() -> dict[str, int] | None:
     try:
-        return queues.worker_counts()
+        found = [reading.queue_at(number) for number in range(len(broker.queue_names()))]
+        return {queue.name: reading.live_workers(queue) for queue in found}
     except RedisError:
         return None
 
 
 def _failed() -> list[Job]:
     shown = Job.objects.filter(status=Status.FAILED).only("id", "name", "queue", "error", "status", "finished_at")
-    return list(shown.order_by("-id")[:LATEST])
+    newest = list(shown.order_by("-id")[:LATEST])
+    return sorted(newest, key=lambda job: job.finished_at or timezone.now(), reverse=True)
 
 
 def _latest_conversations() -> list[Conversation]:

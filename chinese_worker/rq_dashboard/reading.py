@@ -78,8 +78,13 @@ def registry_of(queue: RQQueue, kind: str) -> BaseRegistry:
 def counts(queue: RQQueue) -> dict[str, int]:
     """Jobs by kind, and workers."""
     numbers = {kind: registry_of(queue, kind).get_job_count(cleanup=False) for kind in REGISTRIES}
-    workers = queue.connection.scard(WORKERS_BY_QUEUE_KEY % queue.name)
-    return {"queued": queue.count, **numbers, "workers": workers}
+    return {"queued": queue.count, **numbers, "workers": live_workers(queue)}
+
+
+def live_workers(queue: RQQueue) -> int:
+    """Workers of the queue that still beat; the set that names them keeps the dead until somebody cleans up."""
+    keys = queue.connection.smembers(WORKERS_BY_QUEUE_KEY % queue.name)
+    return int(queue.connection.exists(*keys)) if keys else 0
 
 
 def job_ids(queue: RQQueue, kind: str, start: int, length: int) -> list[str]:

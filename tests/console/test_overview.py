@@ -105,3 +105,11 @@ def test_a_paused_queue_says_so_and_why(bobs: Client, bob: User, valkey: Valkey)
 
 def test_the_address_without_its_slash_leads_here(bobs: Client) -> None:
     assert bobs.get("/admin")["Location"] == "/admin/"
+
+
+def test_dead_workers_are_not_counted(bobs: Client, valkey: Valkey) -> None:
+    broker.quick().sadd("rq:workers:low", "rq:worker:alive", "rq:worker:dead")
+    broker.quick().hset("rq:worker:alive", "state", "idle")
+    lines = {line.name: line.workers for line in bobs.get("/admin/").context["figures"].queues}
+    assert lines == {"high": 0, "default": 0, "low": 1}
+    assert bobs.get("/admin/django-rq/stats.json").json()["queues"][2]["workers"] == 1
