@@ -134,7 +134,7 @@ def test_without_redis_it_says_what_the_ledger_knows(healthy: None, valkey: Valk
     said = manage("queue_status")
     assert said.code == 2
     assert f"Redis at 127.0.0.1:{valkey.port} does not answer" in said.out
-    assert "nobody can tell whether there are workers" in said.out
+    assert "nobody can tell whether there are workers." in said.out
     assert row(said, "default")[:2] == ["default", "1"]
     value = manage("queue_status", "--json").value
     assert (value["redis"], value["workers"]) == ({"ok": False, "latency_ms": None}, None)

@@ -32,8 +32,8 @@ class Command(OperatorCommand):
 
 
 def _lines(found: Figures) -> Iterator[str]:
-    answers = found.redis_seconds is not None
-    yield f"Redis     {f'ok, {duration(found.redis_seconds)}' if answers else f'{redis_name()} does not answer'}"
+    seconds = found.redis_seconds
+    yield f"Redis     {f'{redis_name()} does not answer' if seconds is None else f'ok, {seconds * 1000:.1f} ms'}"
     yield f"Workers   {_workers(found)}"
     yield f"Leader    {found.leader or 'none'}"
     yield f"Failures  {counted(found.failures, 'job')} in 15 minutes, at most {settings.FAILURES_MAX} are expected"
@@ -41,14 +41,14 @@ def _lines(found: Figures) -> Iterator[str]:
     headings = ("queue", "waiting", "oldest", "at most", "scheduled", "running", "workers", "state")
     yield from table(headings, [_row(queue) for queue in found.queues])
     yield ""
-    yield WORDS[found.verdict] if answers else "Redis is away, so nobody can tell whether there are workers."
+    yield WORDS[found.verdict] if seconds is not None else "Without Redis nobody can tell whether there are workers."
 
 
 def _workers(found: Figures) -> str:
     if found.workers is None:
         return "not known"
     paused = ", paused" if found.workers_paused else ""
-    return f"{len(found.workers)} of {counted(len(found.masters or []), 'master')}{paused}"
+    return f"{len(found.workers)}, with {counted(len(found.masters or []), 'master')}{paused}"
 
 
 def _row(queue: QueueFigures) -> tuple[object, ...]:
