@@ -72,7 +72,9 @@ class Follower:
                 return None
             seq = max(seq, entry.data["seq"])
         self.cursor = last.id if last else START
-        return self._begin_with_resync(stored, text, seq if last else 0, self.cursor)
+        # Behind an unfinished entry of another run, the reader would be taken for a reader of that run.
+        is_safe = last and (last.data["run_id"] == stored.run_id or last.event in TERMINAL)
+        return self._begin_with_resync(stored, text, seq if last else 0, self.cursor if is_safe else START)
 
     def begin_without_redis(self, stored: Stored) -> list[Frame]:
         """With a `resync` from the database alone; the reader keeps the cursor it has."""

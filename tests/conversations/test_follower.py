@@ -230,6 +230,11 @@ def test_a_story_that_was_once_told_wrongly(
     rebuild(Story(steps(text), ["completed"], lags), cuts, keeps_cursor)
 
 
+def test_a_resync_never_makes_a_reader_one_of_another_run() -> None:
+    text = "publish, publish, say content a, say thinking a, publish, flush, crash retry, publish, outage"
+    rebuild_all(Story(steps(text), ["completed"] * 3, [3]), [5, 3])
+
+
 def test_an_end_is_still_told_after_the_resync_before_it_was_cut_off() -> None:
     text = "say content a, publish, end, say content a, publish, say content a, publish, flush"
     rebuild_all(Story(steps(text), ["completed"] * 3, [3]), [9, 2])
