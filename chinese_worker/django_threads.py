@@ -31,7 +31,7 @@ class DjangoThreads(ASGIHandler):
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         try:
             body = await self.read_body(receive)
         except RequestAborted:
@@ -42,14 +42,14 @@ class DjangoThreads(ASGIHandler):
             if response.streaming:
                 await self._send_pieces(cast(StreamingHttpResponse, response), send)
             else:
-                await self.send_response(cast(HttpResponse, response), send)
+                await self.send_response(cast(HttpResponse, response), cast(Any, send))
 
     def _serve(self, scope: Scope, body: IO[bytes]) -> HttpResponseBase:
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         request, refusal = self.create_request(scope, body)
-        response = refusal if request is None else self.get_response(request)
-        response._handler_class = self.__class__
+        response = cast(HttpResponseBase, refusal if request is None else self.get_response(request))
+        response._handler_class = self.__class__  # type: ignore[attr-defined]
         if not response.streaming:
             response.close()  # here, where the request's connection is
         return response

@@ -25,7 +25,7 @@ _WORKERS = Part(
 )
 
 
-def stack(*, host: str, port: int, with_model: bool) -> tuple[Step | Part, ...]:
+def stack(*, host: str, port: int, with_model: bool, with_workers: bool) -> tuple[Step | Part, ...]:
     """The steps and parts, for a web server at this address."""
     return (
         Step(name="static files", command=(*_MANAGE, "collectstatic", "--no-input"), beside=True),
@@ -33,7 +33,7 @@ def stack(*, host: str, port: int, with_model: bool) -> tuple[Step | Part, ...]:
         Step(name="first steps", command=(*_MANAGE, "firststeps"), shown=True),
         *([_MODEL] if with_model else []),
         _web(host, port),
-        _WORKERS,
+        *([_WORKERS] if with_workers else []),
     )
 
 

@@ -3,12 +3,14 @@
 import logging
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from conversations import jobs, transitions
 from conversations.models import Conversation, Run
+from maintenance import leftovers
 from maintenance.ledger import Failure
 from maintenance.models import Job, new_job_id
 
@@ -37,6 +39,8 @@ def revive_queued() -> int:
 @transaction.atomic
 def _revive(run: Run) -> bool:
     job = Job.objects.filter(pk=run.job_id).first()
+    if job is None and settings.QUEUE_CONNECTION == "redis":
+        return _end_if_lost(run)
     if job and job.status in (Job.Status.FAILED, Job.Status.CANCELLED):
         jobs.fail_run(_failure_of(job), run_id=run.pk)
         return True
@@ -47,6 +51,14 @@ def _revive(run: Run) -> bool:
     run.job_id = new_id
     jobs.enqueue(run)
     return True
+
+
+def _end_if_lost(run: Run) -> bool:
+    """With the driver `redis` a job has no row before it starts: it waits in Redis, or went with Redis's data."""
+    gone = leftovers.lost(str(run.job_id))
+    if gone:
+        jobs.fail_run(Failure("job_lost", "Redis lost the job before it started."), run_id=run.pk)
+    return gone
 
 
 def _failure_of(job: Job) -> Failure:

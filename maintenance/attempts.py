@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from maintenance import ledger, outbox
+from maintenance import direct, ledger, outbox
 from maintenance.ledger import Failure
 from maintenance.models import Attempt, Job
 from maintenance.reactions import Event, JobNews, announce
@@ -58,18 +58,16 @@ def lease_end() -> datetime:
 def claim(job_id: str, dispatch: int, *, lease_token: str, worker: str) -> Execution | None:
     """Take exactly this dispatch of the job. None where it was taken, cancelled or pushed again: nothing to do."""
     now = timezone.now()
+    begun = {"status": Status.RUNNING, "lease_token": lease_token, "lease_expires_at": lease_end(), "started_at": now}
     with transaction.atomic():
         queued = Job.objects.filter(pk=job_id, dispatch=dispatch, status=Status.QUEUED)
-        won = queued.update(
-            status=Status.RUNNING,
-            lease_token=lease_token,
-            lease_expires_at=lease_end(),
-            started_at=now,
-            starts=F("starts") + 1,
-        )
-        if not won:
-            return None
-        job = Job.objects.get(pk=job_id)
+        if queued.update(starts=F("starts") + 1, **begun):
+            job = Job.objects.get(pk=job_id)
+        else:
+            adopted = direct.adopt(job_id, dispatch, {**begun, "starts": 1})
+            if adopted is None:
+                return None
+            job = adopted
         Attempt.objects.create(
             job=job,
             number=job.starts,

@@ -1,7 +1,7 @@
 """Connections to Redis. Web processes fail fast, workers wait long: a request must not hang, a job must not be lost."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio
@@ -9,6 +9,7 @@ from django.conf import settings
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from maintenance import inprocess
 from maintenance.tables import Queue, redis_parts
 
 
@@ -20,6 +21,8 @@ def _options() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def quick() -> "redis.Redis":
     """For whoever must not wait: refuses after about 0.1 s when nothing listens, after 4 s when it hangs."""
+    if settings.QUEUE_CONNECTION == "sync":
+        return cast(redis.Redis, inprocess.Client(inprocess.STORE))
     return redis.Redis(
         **_options(),
         socket_connect_timeout=0.5,
@@ -43,6 +46,8 @@ def patient() -> "redis.Redis":
 
 def asynchronous() -> "redis.asyncio.Redis":
     """A new client for one event loop. No read timeout: an XREAD that blocks is at rest, not stuck."""
+    if settings.QUEUE_CONNECTION == "sync":
+        return cast(redis.asyncio.Redis, inprocess.AsyncClient(inprocess.STORE))
     return redis.asyncio.Redis(**_options(), socket_connect_timeout=2, socket_timeout=None, max_connections=100)
 
 

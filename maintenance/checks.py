@@ -10,7 +10,7 @@ from maintenance import ledger, schedule
 from maintenance.http.throttles import parse_rate
 from maintenance.tables import Drain
 
-DRIVERS = ("database",)
+DRIVERS = ("sync", "database", "redis")
 KEPT = ("TEMPORARY_KEPT_HOURS", "LOG_KEPT_DAYS", "JOB_HISTORY_DAYS", "JOB_FAILED_HISTORY_DAYS", "SCHEDULE_HISTORY_DAYS")
 SIZES = "Give it at least one process, and no more at least than at most."
 

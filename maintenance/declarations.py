@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from maintenance import outbox, tags
+from maintenance import direct, outbox, tags
 from maintenance.models import Job, new_job_id
 from maintenance.tables import Drain, Queue
 
@@ -120,8 +120,14 @@ class JobFunction(Generic[P]):
         return Call(self, _named_only(self.name, args, kwargs))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
-        """Write the row in the caller's transaction and push it when that commits."""
+        """Write the row in the caller's transaction and push it when that commits.
+
+        With the driver `redis` a plain job has no row until a worker claims it: the answer is not saved then.
+        """
         row = self.row(_named_only(self.name, args, kwargs))
+        if direct.suits(row):
+            direct.send_on_commit(row)
+            return row
         try:
             with transaction.atomic(savepoint=bool(self.unique_key)):
                 row.save(force_insert=True)

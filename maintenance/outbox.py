@@ -13,7 +13,7 @@ from django.db.models import Count, F, Max, Q, QuerySet
 from django.utils import timezone
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
-from maintenance import queues
+from maintenance import inline, queues
 from maintenance.models import Job
 from maintenance.tables import Queue
 
@@ -103,7 +103,7 @@ def _carry(jobs: Iterable[Job]) -> Pushed:
     jobs = list(jobs)
     for count, job in enumerate(jobs):
         try:
-            queues.carry(job)
+            _transport(job)
         except TimeoutError:
             # It may be there. If it is not, `recover_lost` sees that.
             logger.warning("no answer from Redis to the push of job %s", job.pk)
@@ -116,6 +116,13 @@ def _carry(jobs: Iterable[Job]) -> Pushed:
                 raise
             return Pushed(count, away=True)
     return Pushed(len(jobs))
+
+
+def _transport(job: Job) -> None:
+    if settings.QUEUE_CONNECTION == "sync":
+        inline.run(job.pk, job.dispatch)
+    else:
+        queues.carry(job)
 
 
 def _put_back(jobs: Sequence[Job]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import cast
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import DatabaseError, connections, transaction
 from django.db.models import Q
@@ -78,6 +79,8 @@ def mirror() -> None:
 
     Twice at most: who loses the second time lost to a process that read the database after this one began.
     """
+    if settings.QUEUE_CONNECTION == "sync":  # nobody takes jobs from a queue
+        return
     for _ in range(2):
         turn = _turn()
         if _write(turn, paused()):

@@ -5,9 +5,10 @@ executes it must claim exactly that dispatch in the ledger first, so a copy too 
 """
 
 import logging
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import redis
 from redis.exceptions import ConnectionError, TimeoutError
@@ -51,15 +52,17 @@ def parse_rq_id(text: str) -> tuple[str, int]:
     return job_id, int(dispatch)
 
 
-def carry(job: Job) -> None:
+def carry(job: Job, whole: Mapping[str, Any] | None = None) -> None:
     """Put this dispatch of the job into its queue. Raises RedisError; then it may or may not be there.
+
+    `whole` is the call itself, for a job that has no row yet.
 
     `unique` makes a second copy impossible: a client that lost the reply and tries again finds the job present.
     """
     try:
         _queue(job.queue).enqueue(
             PERFORM,
-            kwargs={"job_id": job.pk, "dispatch": job.dispatch},
+            kwargs={"job_id": job.pk, "dispatch": job.dispatch, **({"whole": whole} if whole else {})},
             job_id=rq_id(job.pk, job.dispatch),
             unique=True,
             description=f"{job.name}({', '.join(f'{k}={v}' for k, v in job.arguments.items())})"[:200],
@@ -70,6 +73,30 @@ def carry(job: Job) -> None:
         taking.wake(broker.quick(), job.queue)
     except DuplicateJobError:
         logger.debug("dispatch %s of job %s is in Redis already", job.dispatch, job.pk)
+
+
+def whole_call(rq_job_id: str) -> dict[str, Any] | None:
+    """What `carry` was given as `whole`; None where Redis does not have it. Raises RedisError."""
+    packed = cast("bytes | None", broker.patient().hget(f"rq:job:{rq_job_id}", "data"))
+    try:
+        whole = JSONSerializer.loads(zlib.decompress(packed or b""))[3]["whole"]
+    except (zlib.error, ValueError, LookupError, TypeError):
+        return None
+    return whole if isinstance(whole, dict) else None
+
+
+def known(rq_job_id: str) -> bool:
+    """Whether Redis holds anything of this dispatch. Raises RedisError."""
+    return bool(broker.quick().exists(f"rq:job:{rq_job_id}"))
+
+
+def put_back(name: str, rq_job_id: str) -> None:
+    """A dispatch that a worker took and did not start goes to the head of its queue again. Raises RedisError."""
+    with broker.quick().pipeline(transaction=True) as pipeline:
+        pipeline.lrem(taking.taken_key(name), 0, rq_job_id)
+        pipeline.lpush(taking.queue_key(name), rq_job_id)
+        pipeline.execute()
+    taking.wake(broker.quick(), name)
 
 
 def waiting_ids(name: str) -> set[str]:

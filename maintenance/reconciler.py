@@ -11,11 +11,10 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
-from maintenance import attempts, batches, leadership, long_waits, outbox, queues
+from maintenance import attempts, batches, leadership, leftovers, long_waits, outbox
 from maintenance.attempts import Ending
 from maintenance.ledger import Failure
 from maintenance.models import Attempt, Job
-from maintenance.tables import Queue
 
 logger = logging.getLogger(__name__)
 
@@ -31,37 +30,15 @@ def end_expired() -> int:
     return sum(attempts.lose(pk, token, ending) for pk, token in expired.values_list("pk", "lease_token")[:500])
 
 
-def sweep_leftovers() -> int:
-    """Remove from Redis what dead workers left there: dispatches that are neither running nor waiting to start."""
-    return sum(_sweep(queue.value) for queue in Queue)
-
-
-def _sweep(name: str) -> int:
-    found = set(queues.leftovers(name))
-    if not found:
-        return 0
-    begun = Job.objects.filter(status__in=(Job.Status.QUEUED, Job.Status.RUNNING), queue=name)
-    live = {
-        queues.rq_id(pk, dispatch)
-        for pk, dispatch in begun.filter(pk__in=_job_ids(found)).values_list("pk", "dispatch")
-    }
-    for rq_job_id in found - live:
-        queues.sweep(name, rq_job_id)
-    return len(found - live)
-
-
-def _job_ids(rq_job_ids: set[str]) -> list[str]:
-    return [rq_job_id.rpartition("-")[0] for rq_job_id in rq_job_ids]
-
-
 def reconcile() -> None:
     """The ledger's part of a pass. The database's work first: it must not wait for a Redis that is away."""
     end_expired()
     batches.reconcile()
     long_waits.notice()
     outbox.relay()
-    outbox.recover_lost()
-    sweep_leftovers()
+    if settings.QUEUE_CONNECTION != "sync":  # which has no Redis
+        outbox.recover_lost()
+        leftovers.sweep()
 
 
 class Tick:

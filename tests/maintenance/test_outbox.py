@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from maintenance import broker, executor, outbox, pauses, queues, reconciler
+from maintenance import broker, executor, leftovers, outbox, pauses, queues
 from maintenance.models import Job
 from maintenance.tables import Queue
 from maintenance.taking import Taker
@@ -122,7 +122,7 @@ def test_what_a_dead_worker_left_in_redis_is_swept_and_what_is_at_work_stays(wor
     for row in rows:
         assert taker.take(0) == ("default", f"{row.pk}-1")
     executor.perform(job_id=rows[0].pk, dispatch=1)
-    assert reconciler.sweep_leftovers() == 1
+    assert leftovers.sweep() == 1
     assert queues.leftovers("default") == [f"{rows[1].pk}-1"]
 
 

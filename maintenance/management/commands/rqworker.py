@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 from django_rq.management.commands.rqworker import Command as DjangoRQCommand
 
@@ -19,6 +19,10 @@ class Command(DjangoRQCommand):  # type: ignore[misc]
         parser.set_defaults(serializer=None, worker_ttl=None)
 
     def handle(self, *names: str, **options: Any) -> None:
+        if settings.QUEUE_CONNECTION == "sync":
+            raise CommandError(
+                "QUEUE_CONNECTION is sync: jobs run where they are enqueued, and there is nothing to take."
+            )
         for name in names:
             if name not in settings.RQ_QUEUES:
                 self.stderr.write(f"There is no queue {name!r}. Queues: {', '.join(settings.RQ_QUEUES)}")

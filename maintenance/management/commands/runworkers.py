@@ -15,6 +15,10 @@ class Command(BaseCommand):
         parser.add_argument("pools", nargs="*", metavar="POOL", help="only these pools; default: all")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if settings.QUEUE_CONNECTION == "sync":
+            raise CommandError(
+                "QUEUE_CONNECTION is sync: jobs run where they are enqueued, and there is nothing to take."
+            )
         unknown = [name for name in options["pools"] if name not in settings.WORKER_POOLS]
         if unknown:
             raise CommandError(f"There is no pool {unknown[0]!r}. Pools: {', '.join(settings.WORKER_POOLS)}")
