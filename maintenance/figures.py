@@ -1,9 +1,12 @@
 """How the queues are: the numbers of `queue_status`, the console's queues page and the alerts.
 
-What waits and what runs is asked of the ledger, so it is right without Redis too.
+What waits and what runs is asked of the ledger, so it is right without Redis too. Only with the driver `redis` do calls
+wait in Redis alone.
 """
 
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -14,9 +17,10 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from maintenance import broker, leadership, masters, pauses, roster
+from maintenance import broker, leadership, masters, pauses, queues, roster
 from maintenance.masters import Master, State
 from maintenance.models import Job, QueuePause
+from maintenance.queues import Backlog
 from maintenance.roster import Worker
 from maintenance.tables import Queue
 
@@ -67,10 +71,11 @@ class Figures:
 
     @property
     def verdict(self) -> Verdict:
-        """The first that applies: without workers nothing else matters much."""
+        """The first that applies: without workers nothing else matters much. The driver `sync` needs none."""
+        manned = settings.QUEUE_CONNECTION != "sync"
         findings = {
-            Verdict.NO_WORKERS: not self.workers,
-            Verdict.NO_LEADER: not self.leader,
+            Verdict.NO_WORKERS: manned and not self.workers,
+            Verdict.NO_LEADER: manned and not self.leader,
             Verdict.PAUSED: any(queue.pause for queue in self.queues) or self.workers_paused,
             Verdict.LATE: any(queue.late for queue in self.queues),
             Verdict.FAILING: self.failures > settings.FAILURES_MAX,
@@ -97,13 +102,14 @@ def now() -> Figures:
 
 def of_queues(workers: list[Worker] | None) -> list[QueueFigures]:
     """Each queue, the most urgent first."""
-    counts, since, paused = _counts(), _waiting_since(), pauses.paused()
+    counts, carried, paused = _counts(), _carried(), pauses.paused()
+    since = _waiting_since(carried)
     served = None if workers is None else roster.by_queue(workers)
     moment = timezone.now()
     return [
         QueueFigures(
             name=queue.value,
-            waiting=sum(counts.get((queue.value, status), 0) for status in WAITING),
+            waiting=_number(queue.value, counts, carried),
             scheduled=counts.get((queue.value, Status.SCHEDULED), 0),
             running=counts.get((queue.value, Status.RUNNING), 0),
             oldest_seconds=(moment - since[queue.value]).total_seconds() if queue.value in since else None,
@@ -117,8 +123,8 @@ def of_queues(workers: list[Worker] | None) -> list[QueueFigures]:
 
 def waiting() -> dict[str, int]:
     """How many jobs wait in each queue."""
-    counts = _counts()
-    return {name: sum(counts.get((name, status), 0) for status in WAITING) for name in broker.queue_names()}
+    counts, carried = _counts(), _carried()
+    return {name: _number(name, counts, carried) for name in broker.queue_names()}
 
 
 def failures() -> int:
@@ -127,6 +133,8 @@ def failures() -> int:
 
 
 def _redis() -> tuple[float | None, list[Worker] | None, list[Master] | None]:
+    if settings.QUEUE_CONNECTION == "sync":
+        return None, None, None
     try:
         broker.quick().ping()  # connects, which is not what a command to Redis costs
         began = time.perf_counter()
@@ -136,14 +144,29 @@ def _redis() -> tuple[float | None, list[Worker] | None, list[Master] | None]:
         return None, None, None
 
 
+def _carried() -> dict[str, Backlog]:
+    """What waits in Redis, where that may be more than the ledger knows."""
+    if settings.QUEUE_CONNECTION == "redis":
+        with suppress(RedisError):
+            return queues.backlog()
+    return {}
+
+
+def _number(name: str, counts: Mapping[tuple[str, str], int], carried: Mapping[str, Backlog]) -> int:
+    queued = max(counts.get((name, Status.QUEUED), 0), carried[name].size if carried else 0)
+    return counts.get((name, Status.PENDING), 0) + queued
+
+
 def _counts() -> dict[tuple[str, str], int]:
     unfinished = Job.objects.filter(status__in=Job.UNFINISHED).order_by().values_list("queue", "status")
     return {(queue, status): number for queue, status, number in unfinished.annotate(number=Count("pk"))}
 
 
-def _waiting_since() -> dict[str, datetime]:
+def _waiting_since(carried: Mapping[str, Backlog]) -> dict[str, datetime]:
     # Who waits for a slot of its own key waits for no worker. Counted from the push, as an attempt's `wait_seconds`
     # is: a job that is tried again did not wait since it was made.
     for_slots = Q(status=Status.PENDING) & ~Q(concurrency_key="")
     rows = Job.objects.filter(~for_slots, status__in=WAITING).order_by().values_list("queue")
-    return dict(rows.annotate(since=Min(Coalesce("pushed_at", "created_at"))))
+    since = dict(rows.annotate(since=Min(Coalesce("pushed_at", "created_at"))))
+    first = {name: backlog.since for name, backlog in carried.items() if backlog.since}
+    return {name: min(filter(None, (since.get(name), first.get(name)))) for name in {*since, *first}}

@@ -19,7 +19,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from maintenance import broker
-from maintenance.errors import Invalid
+from maintenance.errors import Invalid, Refusal
 from maintenance.models import QueuePause
 from maintenance.taking import MIRRORED, PAUSED
 
@@ -42,9 +42,12 @@ def pause(queue: str, by: User | None, reason: str, until: datetime | None = Non
     """Let no worker take a job from this queue, until then or for good. Pausing again changes reason and end.
 
     True: nothing is taken from now on. False: Redis does not answer, and the pause begins within seconds of its
-    return. Raises Invalid. Not to be called inside a transaction: workers must see the row before the mirror says so.
+    return. Raises Invalid, and Refusal where no worker takes from queues. Not to be called inside a transaction:
+    workers must see the row before the mirror says so.
     """
     _refuse_unknown(queue)
+    if settings.QUEUE_CONNECTION == "sync":
+        raise Refusal("Jobs run where they are enqueued: there is nothing to pause.", code="no_workers")
     if not reason.strip():
         raise Invalid("Say why the queue is paused.", errors={"reason": ["This field is required."]})
     if until is not None and until <= timezone.now():

@@ -7,10 +7,13 @@ executes it must claim exactly that dispatch in the ledger first, so a copy too 
 import logging
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
 import redis
+from django.utils.dateparse import parse_datetime
 from redis.exceptions import ConnectionError, TimeoutError
 from rq import Queue as RQQueue
 from rq.exceptions import DuplicateJobError
@@ -151,6 +154,32 @@ def worker_counts() -> dict[str, int]:
         for name in names:
             pipeline.scard(WORKERS_BY_QUEUE_KEY % name)
         return dict(zip(names, pipeline.execute(), strict=True))
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits in one queue in Redis, and since when its first job does."""
+
+    size: int
+    since: datetime | None
+
+
+def backlog() -> dict[str, Backlog]:
+    """For each queue. Raises RedisError."""
+    names = broker.queue_names()
+    with broker.quick().pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.lindex(taking.queue_key(name), 0)
+        heads = [raw.decode(errors="replace") if raw else "" for raw in pipeline.execute()]
+        for name, head in zip(names, heads, strict=True):
+            pipeline.llen(taking.queue_key(name))
+            pipeline.hget(f"rq:job:{head}", "enqueued_at")
+        answers = iter(pipeline.execute())
+    return {name: Backlog(size, _moment(text)) for name, size, text in zip(names, answers, answers, strict=True)}
+
+
+def _moment(text: bytes | None) -> datetime | None:
+    return parse_datetime(text.decode(errors="replace")) if text else None
 
 
 def withdraw(jobs: Iterable[Job]) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 
+from django.conf import settings
 from django.db import transaction
 from redis.exceptions import RedisError
 
-from maintenance import ledger, queues
+from maintenance import direct, ledger, queues
 from maintenance.errors import Refusal
 from maintenance.models import Job
 
@@ -43,12 +44,25 @@ def clear(queue: str, progress: Progress) -> int:
 
     What is running goes on, and what comes meanwhile stays.
     """
+    if settings.QUEUE_CONNECTION == "redis":
+        with suppress(RedisError):
+            _write_calls(queue)
     waiting = Job.objects.filter(queue=queue, status__in=Job.WAITING)
     return _in_parts(list(waiting.order_by("pk").values_list("pk", flat=True)), _cancel_waiting, progress)
 
 
+def _write_calls(queue: str) -> None:
+    """Give calls that wait in Redis alone a row, so that they are cancelled like any other. Raises RedisError."""
+    for rq_job_id in queues.waiting_ids(queue):
+        with suppress(ValueError):  # of an id that is not ours
+            job_id, dispatch = queues.parse_rq_id(rq_job_id)
+            direct.adopt(job_id, dispatch, {"status": Job.Status.QUEUED})
+
+
 def _cancel_waiting(job_ids: list[str]) -> int:
     cancelled = [row for row in map(_cancel_one, job_ids) if row]
+    if settings.QUEUE_CONNECTION == "sync":  # which carries nothing to Redis
+        return len(cancelled)
     with suppress(RedisError):  # a worker that comes upon one of them finds it cancelled, and takes the next
         queues.withdraw(cancelled)
     return len(cancelled)

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandParser
 
 from maintenance import masters
@@ -30,9 +31,10 @@ class TellingCommand(OperatorCommand):
         return 2.0 * masters.GONE_SECONDS
 
     def act(self, options: dict[str, Any]) -> int:
-        running = masters.everyone()
-        masters.tell(self.command)
-        if not running:
+        running = masters.everyone() if settings.QUEUE_CONNECTION != "sync" else []
+        if running:
+            masters.tell(self.command)
+        else:
             self.note("No master of workers runs. A worker of `rqworker` is stopped by SIGTERM.")
             return NONE_RUNNING
         self.audit(f"workers.{self.command}", "workers", masters=[master.key for master in running])

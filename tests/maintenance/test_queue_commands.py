@@ -4,6 +4,7 @@ import json
 import re
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -17,6 +18,7 @@ from tests.maintenance.commands import Said, failed, manage, waiting
 from tests.services import Valkey
 
 MINUTES = timedelta(minutes=1)
+NOBODY = "0" * 32
 
 
 @pytest.fixture
@@ -225,3 +227,36 @@ class TestPause:
         assert (said.code, json.loads(said.out)["in_effect"]) == (0, False)
         assert "the pause begins within seconds of its return" in said.err
         assert "low" in pauses.paused()
+
+
+class TestOtherDrivers:
+    """What waits where jobs are not rows in the database that Redis carries."""
+
+    def test_sync_needs_no_workers(self, transactional_db: None, valkey: Valkey, settings: Any) -> None:
+        settings.QUEUE_CONNECTION = "sync"
+        said = manage("queue_status")
+        assert said.code == 0
+        assert "Workers   not needed: jobs run where they are enqueued" in said.out
+        assert manage("queue_status", "--json").value["driver"] == "sync"
+        assert manage("workers_pause").code == 2
+        assert manage("queue_clear", "low", "--force").code == 0
+        said = manage("queue_pause", "low", "--reason", "x")
+        assert (said.code, said.err) == (1, "Jobs run where they are enqueued: there is nothing to pause.")
+
+    def test_calls_that_wait_in_redis_alone_are_counted(self, healthy: None, settings: Any) -> None:
+        settings.QUEUE_CONNECTION = "redis"
+        for _ in range(3):
+            broker.quick().rpush("rq:queue:low", f"{NOBODY}-1")
+        then = timezone.now() - 3 * MINUTES
+        broker.quick().hset(f"rq:job:{NOBODY}-1", "enqueued_at", then.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        waiting("low", status="pending")
+        said = status()
+        assert (said.code, said.value["queues"][2]["waiting"]) == (3, 4)
+        assert 180 <= said.value["queues"][2]["oldest_seconds"] < 240
+        assert manage("queue_monitor", "low:3").code == 1
+
+    def test_without_redis_they_cannot_be(self, healthy: None, valkey: Valkey, settings: Any) -> None:
+        settings.QUEUE_CONNECTION = "redis"
+        valkey.stop()
+        waiting("low")
+        assert manage("queue_status", "--json").value["queues"][2]["waiting"] == 1

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -101,3 +102,17 @@ def test_clearing_cancels_the_runs_too(work: Work, conversation: Conversation) -
     assert removal.clear("default", ignore) == 1
     assert Run.objects.get(pk=run.pk).status == "cancelled"
     assert ledger.retry(str(run.job_id)).pk != run.job_id
+
+
+def test_clearing_cancels_calls_that_wait_in_redis_alone(
+    work: Work, conversation: Conversation, path: str, settings: Any
+) -> None:
+    settings.QUEUE_CONNECTION = "redis"
+    run = runs.start(conversation, "hello")
+    jobs.write_line.enqueue(path=path, text="x")
+    broker.quick().rpush("rq:queue:default", "not-ours")
+    assert not Job.objects.exists()
+    assert removal.clear("default", ignore) == 2
+    assert set(Job.objects.values_list("status", flat=True)) == {"cancelled"}
+    assert Run.objects.get(pk=run.pk).status == "cancelled"
+    assert queues.waiting_ids("default") == {"not-ours"}

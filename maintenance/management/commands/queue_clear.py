@@ -2,9 +2,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from maintenance import removal
+from maintenance import figures, removal
 from maintenance.management import filters
-from maintenance.models import Job
 from maintenance.output import OperatorCommand, counted
 
 
@@ -18,7 +17,7 @@ class Command(OperatorCommand):
 
     def act(self, options: dict[str, Any]) -> int:
         queue = filters.queue_named(options["queue"])
-        found = Job.objects.filter(queue=queue, status__in=Job.WAITING).count()
+        found = sum(one.waiting + one.scheduled for one in figures.of_queues(None) if one.name == queue)
         if not options["force"]:
             self.note(f"Nothing was done. --force cancels {counted(found, 'job')} that wait in {queue}.")
             return 1

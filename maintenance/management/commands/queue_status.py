@@ -32,8 +32,7 @@ class Command(OperatorCommand):
 
 
 def _lines(found: Figures) -> Iterator[str]:
-    seconds = found.redis_seconds
-    yield f"Redis     {f'{redis_name()} does not answer' if seconds is None else f'ok, {seconds * 1000:.1f} ms'}"
+    yield f"Redis     {_redis(found)}"
     yield f"Workers   {_workers(found)}"
     yield f"Leader    {found.leader or 'none'}"
     yield f"Failures  {counted(found.failures, 'job')} in 15 minutes, at most {settings.FAILURES_MAX} are expected"
@@ -41,10 +40,20 @@ def _lines(found: Figures) -> Iterator[str]:
     headings = ("queue", "waiting", "oldest", "at most", "scheduled", "running", "workers", "state")
     yield from table(headings, [_row(queue) for queue in found.queues])
     yield ""
-    yield WORDS[found.verdict] if seconds is not None else "Without Redis nobody can tell whether there are workers."
+    blind = found.verdict is Verdict.NO_WORKERS and found.redis_seconds is None
+    yield "Without Redis nobody can tell whether there are workers." if blind else WORDS[found.verdict]
+
+
+def _redis(found: Figures) -> str:
+    if settings.QUEUE_CONNECTION == "sync":
+        return "not used"
+    seconds = found.redis_seconds
+    return f"{redis_name()} does not answer" if seconds is None else f"ok, {seconds * 1000:.1f} ms"
 
 
 def _workers(found: Figures) -> str:
+    if settings.QUEUE_CONNECTION == "sync":
+        return "not needed: jobs run where they are enqueued"
     if found.workers is None:
         return "not known"
     paused = ", paused" if found.workers_paused else ""
@@ -68,6 +77,7 @@ def _value(found: Figures) -> dict[str, Any]:
     return {
         "exit_code": int(found.verdict),
         "verdict": found.verdict.name.lower(),
+        "driver": settings.QUEUE_CONNECTION,
         "redis": {"ok": latency is not None, "latency_ms": None if latency is None else round(latency * 1000, 3)},
         "workers": None if found.workers is None else len(found.workers),
         "workers_paused": found.workers_paused,
