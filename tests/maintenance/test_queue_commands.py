@@ -16,6 +16,7 @@ from maintenance.models import AuditEntry, Job, QueuePause
 from maintenance.worker import make_worker
 from tests.maintenance.commands import Said, failed, manage, waiting
 from tests.services import Valkey
+from tests.source import ROOT
 
 MINUTES = timedelta(minutes=1)
 NOBODY = "0" * 32
@@ -260,3 +261,18 @@ class TestOtherDrivers:
         valkey.stop()
         waiting("low")
         assert manage("queue_status", "--json").value["queues"][2]["waiting"] == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("words", [["queue_status"], ["queue_monitor", "low:1"], ["queue_failed"]])
+def test_the_manual_shows_the_columns_that_are_printed(valkey: Valkey, words: list[str]) -> None:
+    failed()
+    heading = next(line for line in manage(*words).out.splitlines() if line.isupper() and "  " in line)
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    assert heading.split() in [line.split() for line in manual.splitlines()]
+
+
+def test_the_manual_has_every_exit_code_in_the_order_in_which_they_apply() -> None:
+    manual = (ROOT / "docs" / "operations.md").read_text()
+    cell = next(line for line in manual.splitlines() if line.startswith("| `manage.py queue_status`"))
+    assert re.findall(r"\b\d\b", cell.rpartition("first that applies")[2]) == ["2", "5", "1", "3", "4", "0"]
