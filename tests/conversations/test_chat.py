@@ -1,0 +1,200 @@
+"""`manage.py chat` in the test's own process; a thread does the workers' part."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+
+from conversations.frames import Frame
+from conversations.management.transcript import DIM, PLAIN, Transcript
+from conversations.models import Agent, Conversation, Run
+from maintenance import broker
+from maintenance.worker import make_worker
+from tests.conversations.scripts import fail, say, script, think, wait
+from tests.maintenance.commands import manage
+from tests.queue import drain
+from tests.services import Valkey
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HELLO = script(say("Hello."))
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Somebody takes what is queued while the command waits."""
+    over = threading.Event()
+
+    def work() -> None:
+        try:
+            while not over.is_set():
+                drain()
+                time.sleep(0.01)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture
+def stack(valkey: Valkey, bob: User, agent: Agent) -> Iterator[None]:
+    make_worker(["default"]).register_birth()
+    agent.model_config = {"model": "script"}
+    agent.save()
+    with working():
+        yield
+
+
+def test_an_answer_is_printed_as_it_is_stored(stack: None) -> None:
+    said = manage("chat", "parrot", script(think("hm"), say("Good "), say("day.")))
+    assert (said.code, said.out) == (0, "Good day.\n")
+    conversation = Conversation.objects.get()
+    assert (conversation.user.username, conversation.client_type) == ("bob", "terminal")
+
+
+@pytest.mark.parametrize("way", ["slug", "id", "name"])
+def test_an_agent_is_found_by_its_slug_id_or_name(stack: None, agent: Agent, way: str) -> None:
+    assert manage("chat", {"slug": "parrot", "id": str(agent.pk), "name": "PARROT"}[way], HELLO).code == 0
+
+
+def test_an_unknown_agent_is_named_with_those_that_are(stack: None) -> None:
+    said = manage("chat", "owl", "Hi.")
+    assert said.code == 1
+    assert "'owl'" in said.err
+    assert "parrot" in said.err
+
+
+def test_the_conversation_is_whose_name_is_given(stack: None, alice: User) -> None:
+    assert manage("chat", "parrot", HELLO, "--user", "alice@example.test").code == 0
+    assert Conversation.objects.get().user == alice
+    assert manage("chat", "parrot", HELLO, "--user", "nobody").code == 1
+
+
+def test_a_failure_is_told_and_is_the_exit_code(stack: None) -> None:
+    said = manage("chat", "parrot", script(fail("backend_unreachable")))
+    assert said.code == 1
+    assert "backend_unreachable" in said.err
+
+
+def test_json_is_the_only_thing_on_stdout(stack: None) -> None:
+    said = manage("chat", "parrot", script(say("Good day.")), "--json")
+    run = Run.objects.get()
+    assert said.code == 0
+    assert {"status": "completed", "text": "Good day.", "run_id": run.pk}.items() <= json.loads(said.out).items()
+    assert manage("chat", "parrot", "--json").code == 2
+
+
+def test_without_a_message_each_line_is_answered_in_one_conversation(
+    stack: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO(f"{script(say('One.'))}\n\n{script(say('Two.'))}\n"))
+    said = manage("chat", "parrot")
+    assert (said.code, said.out) == (0, "One.\nTwo.\n")
+    assert Conversation.objects.get().runs.count() == 2
+
+
+def test_ctrl_c_stops_the_run_and_keeps_its_text(stack: None) -> None:
+    def interrupt() -> None:
+        try:
+            eventually(lambda: Run.objects.filter(messages__content="Begun. ").exists())
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            connections.close_all()
+
+    hand = threading.Thread(target=interrupt)
+    hand.start()
+    said = manage("chat", "parrot", script(say("Begun. "), *[wait(100)] * 200, say("Never said.")))
+    hand.join()
+    run = Run.objects.get()
+    assert (said.code, said.out) == (130, "Begun. \n")
+    assert run.status == "cancelled"
+    assert run.messages.get(role="assistant").content == "Begun. "
+    assert "Stopped" in said.err
+
+
+def test_without_redis_it_says_what_to_start(valkey: Valkey, bob: User, agent: Agent) -> None:
+    valkey.stop()
+    said = manage("chat", "parrot", "Hi.")
+    assert said.code == 1
+    assert "make run" in said.err
+    assert not Conversation.objects.exists()
+
+
+def test_without_workers_it_says_what_to_start(valkey: Valkey, bob: User, agent: Agent) -> None:
+    make_worker(["low"]).register_birth()
+    said = manage("chat", "parrot", "Hi.")
+    assert said.code == 1
+    assert "No worker runs" in said.err
+    assert "make run" in said.err
+
+
+def test_the_end_comes_from_the_database_when_redis_forgets_it(stack: None) -> None:
+    forget = threading.Timer(0, _flush_when_begun)
+    forget.start()
+    said = manage("chat", "parrot", script(say("Begun. "), wait(500), say("Ended.")))
+    forget.join()
+    assert (said.code, said.out) == (0, "Begun. Ended.\n")
+
+
+def _flush_when_begun() -> None:
+    try:
+        eventually(lambda: Run.objects.filter(messages__content="Begun. ").exists())
+        broker.quick().flushall()
+    finally:
+        connections.close_all()
+
+
+def frame(event: str, **data: object) -> Frame:
+    return Frame(event, data)
+
+
+def transcript(dims: bool) -> tuple[Transcript, Callable[[], str]]:
+    out = StringIO()
+    return Transcript(out.write, dims=dims), out.getvalue
+
+
+def test_thinking_is_dimmed_at_a_terminal_and_left_out_elsewhere() -> None:
+    for dims, expected in ((True, f"{DIM}hm{PLAIN}\nYes.\n"), (False, "Yes.\n")):
+        told, text = transcript(dims)
+        told.take(frame("text_chunk", type="thinking", chunk="hm"))
+        told.take(frame("text_chunk", type="content", chunk="Yes."))
+        told.take(frame("completed"))
+        assert text() == expected
+
+
+def test_what_a_model_says_does_not_control_the_terminal() -> None:
+    told, text = transcript(False)
+    told.take(frame("text_chunk", type="content", chunk="\x1b[2Jone\x07\ttwo\r\nthree\u202e"))
+    assert text() == "[2Jone\ttwo\nthree"
+
+
+def test_an_answer_that_begins_again_says_so() -> None:
+    told, text = transcript(False)
+    told.take(frame("text_chunk", type="content", chunk="Half"))
+    told.take(frame("attempt_started", discard_from=0))
+    told.take(frame("text_chunk", type="content", chunk="Whole."))
+    told.take(frame("completed"))
+    assert told.text == "Whole."
+    assert "begins again" in text()
+
+
+def test_a_run_that_was_over_already_is_printed_from_its_end() -> None:
+    told, text = transcript(False)
+    told.take(frame("completed", messages=[{"content": "All of it."}]))
+    assert text() == "All of it.\n"
