@@ -27,6 +27,7 @@ from maintenance import (
     reconciler,
     streams,
 )
+from maintenance.errors import Refusal
 from maintenance.models import Job
 from maintenance.taking import Taker
 from tests.conversations.scripts import call, say, turns
@@ -100,7 +101,8 @@ def test_sync_needs_no_redis_for_streams_signals_and_pauses(sync: None) -> None:
     broker.quick().set("cancel:run:1", 1)
     assert streams.append_and_look("stream:a", [("three", {})], "cancel:run:1")[1]
     assert outbox.relay() == 0
-    pauses.pause("low", by=None, reason="a test")
+    with pytest.raises(Refusal, match="nothing to pause"):
+        pauses.pause("low", by=None, reason="a test")
     streams.delete("stream:a")
     assert not broker.quick().exists("stream:a")
 

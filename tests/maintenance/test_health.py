@@ -76,7 +76,7 @@ def test_without_redis_it_is_degraded_and_quick(client: Client, valkey: Valkey) 
 
 
 def test_a_migration_that_is_not_applied_makes_it_unavailable(client: Client) -> None:
-    MigrationRecorder(connection).record_unapplied("maintenance", "0002_cacheentry")
+    MigrationRecorder(connection).record_unapplied("maintenance", "0001_initial")
     status, word, checks = ready(client)
     assert (status, word, checks) == (503, "unavailable", {"database": "ok", "migrations": "not all are applied"})
 
