@@ -175,7 +175,8 @@ def _refuse_inactive(agent: Agent) -> None:
 
 def _announce(run: Run, publish: Publisher, model: str) -> None:
     if run.attempt > 1:
-        publish.event("attempt_started", discard_from=publish.draft.content_before)
+        draft = publish.draft
+        publish.event("attempt_started", discard_from=draft.content_before, discard_thinking_from=draft.thinking_before)
     if run.turn_count == 1:
         publish.event("status_changed", status="processing", stats={"turns": 0, "tokens": 0})
     publish.event("turn_started", max_turns=run.max_turns, model=model)
