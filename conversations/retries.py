@@ -15,13 +15,17 @@ RETRYABLE = (Run.Status.FAILED, Run.Status.CANCELLED, Run.Status.INCOMPLETE, Run
 def again(run: Run) -> Run:
     """Make the run that retries `run`, queued; the caller enqueues its job.
 
-    Raises Refusal: `run_active` while another run is open, `not_retryable` for one that did not go wrong.
+    Raises Refusal: `run_active` while another run is open, `not_retryable` for one that did not go wrong,
+    `already_retried` for one of which there is a retry: that one is to be retried then.
     """
     transitions.lock(run.conversation_id)
     conversation = Conversation.objects.select_related("agent").get(pk=run.conversation_id)
     if run.status not in RETRYABLE:
         raise Refusal(f"The run is {run.status}; only one that did not complete can be retried.", code="not_retryable")
     refuse_while_open(conversation.pk)
+    newer = run.retries.order_by("-id").first()
+    if newer:
+        raise Refusal(f"Run {newer.pk} is its retry already.", code="already_retried", extra={"retry_id": newer.pk})
     retry = Run.objects.create(
         conversation=conversation,
         user_message_id=run.user_message_id,

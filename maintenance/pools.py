@@ -25,7 +25,7 @@ from django.db.models import Count, Min
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from maintenance import masters, process, queues
+from maintenance import masters, pauses, process, queues
 from maintenance.masters import Command, State
 from maintenance.models import Job
 from maintenance.reconciler import Tick
@@ -207,8 +207,9 @@ class Master:
 
 
 def _load(pool: Pool) -> tuple[int, float]:
-    """How many jobs wait in a pool's queues, and for how many seconds the oldest of them has."""
-    waiting = Job.objects.filter(status=Job.Status.QUEUED, queue__in=[queue.value for queue in pool.queues])
+    """How many jobs wait in a pool's queues that are not paused, and for how many seconds the oldest of them has."""
+    served = {queue.value for queue in pool.queues} - set(pauses.paused())
+    waiting = Job.objects.filter(status=Job.Status.QUEUED, queue__in=served)
     found = waiting.aggregate(count=Count("pk"), since=Min("pushed_at"))
     oldest = (timezone.now() - found["since"]).total_seconds() if found["since"] else 0.0
     return found["count"], oldest

@@ -86,7 +86,10 @@ class Tick:
 
 
 def _guarded(step: Callable[[], object]) -> None:
+    """One step that fails must not keep the others from being taken."""
     try:
         step()
     except RedisError as error:
         logger.warning("Redis is away (%s): the reconciler goes on with the next pass", type(error).__name__)
+    except Exception:
+        logger.exception("a step of the reconciler failed; the next pass tries it again")

@@ -191,6 +191,18 @@ def test_a_completed_run_cannot_be_retried(work: Work, conversation: Conversatio
     assert refused.value.code == "not_retryable"
 
 
+def test_a_run_is_retried_once_and_then_its_retry(work: Work, conversation: Conversation) -> None:
+    failed = failed_run(conversation, work)
+    again = runs.retry(failed)
+    work()
+    again.refresh_from_db()
+    with pytest.raises(Refusal) as refused:
+        runs.retry(failed)
+    assert refused.value.code == "already_retried"
+    assert again.status == "failed"
+    assert runs.retry(again).retry_of_id == again.pk
+
+
 def test_nothing_can_be_retried_while_a_run_is_open(work: Work, conversation: Conversation) -> None:
     failed = failed_run(conversation, work)
     runs.start(conversation, "next")
