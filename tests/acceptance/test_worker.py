@@ -102,6 +102,20 @@ def test_a_worker_that_dies_is_replaced(workers: Workers) -> None:
     until(lambda: any(pid != worker for pid in workers.named("rqworker: low-priority")), 10)
 
 
+def test_a_worker_outlives_the_loss_of_rqs_record_of_its_job(workers: Workers, path: str, tmp_path: Path) -> None:
+    row = jobs.waits_for_file.enqueue(path=path, until=str(tmp_path / "go"))
+    horse_of(path)
+    before = set(workers.pids())
+    record = f"rq:job:{row.pk}-1"
+    eventually(lambda: broker.quick().zcard("rq:wip:default"))  # RQ was told that it has started
+    broker.quick().delete(record)
+    (tmp_path / "go").touch()
+    assert ended(row).status == "completed"
+    eventually(lambda: not broker.quick().zcard("rq:wip:default"))
+    assert not broker.quick().exists(record)
+    assert set(workers.pids()) == before
+
+
 def test_a_stop_lets_the_job_in_hand_finish(workers: Workers, path: str, tmp_path: Path) -> None:
     row = jobs.waits_for_file.enqueue(path=path, until=str(tmp_path / "go"))
     horse_of(path)
