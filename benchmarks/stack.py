@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from benchmarks import environment
-from maintenance import broker, queues
+from maintenance import broker, queues, roster
 from maintenance.process import die_with_parent
 
 START_SECONDS = 60.0
@@ -58,7 +58,7 @@ class Stack:
     def start_workers(self, processes: int) -> None:
         """All pools, `processes` workers for turns among them; waits until they are known."""
         self._start("workers", _command("workers"), {"AI_WORKERS_PROCESSES": str(processes), "AI_WORKERS_BALANCE": "0"})
-        until(lambda: queues.worker_counts()["default"] == processes, "workers")
+        until(lambda: roster.by_queue(roster.alive())["default"] == processes, "workers")
 
     def stop_workers(self) -> None:
         self._end("workers")

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 from redis.exceptions import RedisError
 
-from maintenance import broker, queues
+from maintenance import broker, roster
 from maintenance.models import Job
 from maintenance.tables import Queue
 
@@ -81,10 +81,11 @@ def _desirable() -> dict[str, str]:
 def _redis() -> dict[str, str]:
     try:
         broker.quick().ping()
-        idle = [name for name, count in queues.worker_counts().items() if not count]
+        served = roster.by_queue(roster.alive())
     except RedisError:
         # Without Redis nobody can tell whether there are workers.
         return {"redis": "does not answer", "workers": "not known"}
+    idle = [name for name in broker.queue_names() if not served[name]]
     return {"redis": OK, "workers": f"none for {', '.join(idle)}" if idle else OK}
 
 

@@ -16,6 +16,7 @@ _seen: set[str] = set()
 
 def sweep() -> int:
     """Remove what is neither running nor waiting to start; put back what was taken and never started. How many."""
+    queues.forget_dead_workers()
     unstarted: set[str] = set()
     swept = sum(_sweep(queue.value, unstarted) for queue in Queue)
     _seen.clear()

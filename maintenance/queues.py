@@ -20,6 +20,7 @@ from rq.exceptions import DuplicateJobError
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY as WORKERS_BY_QUEUE_KEY
+from rq.worker_registration import clean_worker_registry
 
 from maintenance import broker, taking
 from maintenance.models import Job
@@ -93,6 +94,12 @@ def known(rq_job_id: str) -> bool:
     return bool(broker.quick().exists(f"rq:job:{rq_job_id}"))
 
 
+def forget_dead_workers() -> None:
+    """Take workers whose record has expired off RQ's lists, which its pages show. Raises RedisError."""
+    for name in broker.queue_names():
+        clean_worker_registry(_queue(name))
+
+
 def put_back(name: str, rq_job_id: str) -> None:
     """A dispatch that a worker took and did not start goes to the head of its queue again. Raises RedisError."""
     with broker.quick().pipeline(transaction=True) as pipeline:
@@ -144,15 +151,6 @@ def sizes() -> dict[str, int]:
     with broker.quick().pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.llen(_queue(name).key)
-        return dict(zip(names, pipeline.execute(), strict=True))
-
-
-def worker_counts() -> dict[str, int]:
-    """Workers that are registered for each queue."""
-    names = broker.queue_names()
-    with broker.quick().pipeline(transaction=False) as pipeline:
-        for name in names:
-            pipeline.scard(WORKERS_BY_QUEUE_KEY % name)
         return dict(zip(names, pipeline.execute(), strict=True))
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from maintenance import broker, health
 from maintenance.models import Job
+from maintenance.worker import make_worker
 from tests.services import Valkey
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
@@ -23,8 +24,8 @@ def _not_seen_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def workers(valkey: Valkey) -> None:
-    for name in broker.queue_names():
-        broker.quick().sadd(f"rq:workers:{name}", "rq:worker:test")
+    """One worker for all queues has said that it lives."""
+    make_worker(broker.queue_names()).register_birth()
 
 
 def ready(client: Client) -> tuple[int, str, dict[str, str]]:
