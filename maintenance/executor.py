@@ -7,9 +7,10 @@ import time
 import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 
 from maintenance import attempts, ledger, memory
 from maintenance.attempts import Ending, Execution
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 Outcome = Attempt.Outcome
 NOT_CLAIMED = "not claimed"
+INSIST_SECONDS = 60.0
+INSIST_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,23 @@ def perform(
         on_claim(time_limit(execution.job))
     with Heartbeat(lambda: attempts.renew(execution)) as heartbeat:
         ending = _measured(execution, heartbeat)
-    if not attempts.finish(execution, ending):
+    if not _finish(execution, ending):
         logger.error("the lease of job %s was lost; its outcome is not written", job_id)
     return ending.outcome.value
+
+
+def _finish(execution: Execution, ending: Ending) -> bool:
+    """Insist for a while: a database that is away for a moment is no reason to run a job again that is done."""
+    until = time.monotonic() + INSIST_SECONDS
+    while True:
+        try:
+            return attempts.finish(execution, ending)
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block or time.monotonic() > until:
+                raise
+            logger.warning("the end of job %s could not be written (%s)", execution.job.pk, type(error).__name__)
+            connection.close()
+            time.sleep(INSIST_PAUSE_SECONDS)
 
 
 def _measured(execution: Execution, heartbeat: Heartbeat) -> Ending:
@@ -130,8 +147,13 @@ def _call(job: Job) -> None:
 def _error(error: BaseException, failure: Failure, outcome: Outcome) -> Ending:
     return Ending(
         outcome=outcome,
-        failure=failure,
+        failure=replace(failure, message=_storable(failure.message)),
         exception_class=f"{type(error).__module__}.{type(error).__qualname__}",
-        detail=str(error),
-        traceback="".join(traceback.format_exception(error)),
+        detail=_storable(str(error)),
+        traceback=_storable("".join(traceback.format_exception(error))),
     )
+
+
+def _storable(text: str) -> str:
+    """What a database takes: no lone surrogate, as in names of files, and no NUL, which PostgreSQL refuses."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")

@@ -13,6 +13,7 @@ import resource
 import select
 import signal
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -119,7 +120,8 @@ def _main(line: socket.socket, parent: int, worker_name: str, title: str) -> NoR
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         random.seed()
         queues.forget()
-        _serve(line, worker_name, title)
+        with suppress(ConnectionResetError):  # the worker was killed, and this process dies with it
+            _serve(line, worker_name, title)
         code = 0
     except BaseException:
         logger.exception("the horse ends")

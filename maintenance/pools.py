@@ -135,9 +135,12 @@ class Master:
         connections.close_all()
         queues.forget()
         parent = os.getpid()
+        # A signal to the child that came before its own handlers would be noted in the master's list, and lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
             _be_worker(slot, parent, paused=self.state is State.PAUSED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         slot.filled(pid)
 
     def _leave(self, slot: Slot) -> None:
@@ -223,6 +226,7 @@ def _be_worker(slot: Slot, parent: int, *, paused: bool) -> NoReturn:
         os.setpgrp()
         for sig in SIGNALS:
             signal.signal(sig, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         worker = make_worker(slot.pool.queues, label=slot.label, memory_mb=slot.pool.memory_mb, paused=paused)
         worker.work(logging_level="WARNING")
         code = 0

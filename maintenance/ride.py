@@ -9,6 +9,11 @@ from rq.executions import Execution
 from rq.job import Job as RQJob
 from rq.utils import now
 
+from maintenance.attempts import Ending
+from maintenance.ledger import Failure
+from maintenance.models import Attempt
+
+Outcome = Attempt.Outcome
 # How long the job's own alarm may take to end it before the worker kills the horse.
 KILL_GRACE_SECONDS = 10
 
@@ -43,3 +48,15 @@ class Ride:
         if self.limit_seconds is None:
             return False
         return bool((now() - self.started_at).total_seconds() > self.limit_seconds + KILL_GRACE_SECONDS)
+
+    def ending(self, *, stopped: bool, memory_limit_bytes: int) -> Ending:
+        """What the death of its horse was: the worker's own doing, for one of three reasons, or not."""
+        if stopped:
+            return Ending(outcome=Outcome.CANCELLED, failure=Failure("cancelled", "Stopped by an operator.", True))
+        if self.over_memory_bytes:
+            used, limit = self.over_memory_bytes // 2**20, memory_limit_bytes // 2**20
+            text = f"The job used {used} MB; its worker's limit is {limit} MB."
+            return Ending(outcome=Outcome.MEMORY_LIMIT, failure=Failure("memory_limit", text, True))
+        if self.overdue:
+            return Ending(outcome=Outcome.TIMEOUT, failure=Failure("timeout", "The job took too long."))
+        return Ending(outcome=Outcome.LOST, failure=Failure("worker_lost", "The process that ran it died."))

@@ -26,9 +26,7 @@ from rq.utils import now
 from rq.worker import WorkerStatus
 
 from maintenance import attempts, broker, executor, pauses, process, queues
-from maintenance.attempts import Ending
 from maintenance.horse import JOBS_PER_HORSE, Death, Horse
-from maintenance.ledger import Failure
 from maintenance.models import Attempt
 from maintenance.reconciler import Tick
 from maintenance.ride import Ride
@@ -54,6 +52,7 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         kwargs |= {"serializer": JSONSerializer, "worker_ttl": 30, "job_monitoring_interval": 5}
         super().__init__(*args, **kwargs)
         self._horse: Horse | None = None
+        self._in_pool = bool(label)
         self._label = label or f"{','.join(self.queue_names())}/{self.name[:8]}"
         self._tick = Tick(f"{socket.gethostname()}/{self.name}")
         self._memory_bytes = memory_mb * 1024 * 1024
@@ -87,8 +86,10 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         """Finish the job in hand, then end. Nothing is thrown into the middle of taking a job."""
         self._shutdown_requested_date = now()
         self._stop_requested = True
-        signal.signal(signal.SIGINT, self.request_force_stop)
-        signal.signal(signal.SIGTERM, self.request_force_stop)
+        # A pool's master kills who is late. It may ask after somebody who stops the whole control group: no hurry.
+        again = signal.SIG_IGN if self._in_pool else self.request_force_stop
+        signal.signal(signal.SIGINT, again)
+        signal.signal(signal.SIGTERM, again)
         if self._horse:
             # A job that resumes elsewhere is not waited for.
             self._horse.kill(signal.SIGUSR1)
@@ -166,6 +167,10 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         process.title(f"rqworker: {self._label} idle")
 
     def _ride(self, ride: Ride) -> str:
+        """A horse may die before it has claimed the job, or after it has ended it: the next one sees which it was."""
+        return self._try(ride) or self._try(ride) or Outcome.LOST.value
+
+    def _try(self, ride: Ride) -> str | None:
         horse = self._horse or self._new_horse()
         if not horse.give(ride.order):  # it died while idle
             self._bury(horse)
@@ -207,32 +212,21 @@ class LedgerWorker(Worker):  # type: ignore[misc]
         if time.monotonic() >= self._beat_due:
             self._register()
 
-    def _after_death(self, death: Death, ride: Ride) -> str:
-        """The horse is dead: say in the ledger what it can no longer say itself."""
+    def _after_death(self, death: Death, ride: Ride) -> str | None:
+        """The horse is dead: say in the ledger what it can no longer say itself. None where it did not have the job."""
         words = replace(
-            self._ending(ride),
+            ride.ending(stopped=self._stopped_job_id == ride.rq_job_id, memory_limit_bytes=self._memory_bytes),
             detail=death.words,
             peak_memory_bytes=max(death.peak_memory_bytes, ride.over_memory_bytes),
         )
         try:
-            attempts.lose(ride.job_id, ride.lease_token, words)
+            ended = attempts.lose(ride.job_id, ride.lease_token, words)
         except Exception:
             logger.exception("job %s: its end is left to the reconciler", ride.job_id)
+            ended = True
         finally:
             connections.close_all()
-        return words.outcome.value
-
-    def _ending(self, ride: Ride) -> Ending:
-        """What the death of a horse was: our own doing, for one of three reasons, or not."""
-        if self._stopped_job_id == ride.rq_job_id:
-            return Ending(outcome=Outcome.CANCELLED, failure=Failure("cancelled", "Stopped by an operator.", True))
-        if ride.over_memory_bytes:
-            used, limit = ride.over_memory_bytes // 2**20, self._memory_bytes // 2**20
-            text = f"The job used {used} MB; its worker's limit is {limit} MB."
-            return Ending(outcome=Outcome.MEMORY_LIMIT, failure=Failure("memory_limit", text, True))
-        if ride.overdue:
-            return Ending(outcome=Outcome.TIMEOUT, failure=Failure("timeout", "The job took too long."))
-        return Ending(outcome=Outcome.LOST, failure=Failure("worker_lost", "The process that ran it died."))
+        return words.outcome.value if ended or words.outcome == Outcome.CANCELLED else None
 
     def _close_books(self, ride: Ride, outcome: str) -> None:
         """RQ's registries and counters. What goes wrong here costs nothing but a line on a page."""

@@ -3,9 +3,14 @@
 import hashlib
 import os
 import signal
+import sqlite3
+import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+
+from django.db import OperationalError, connection
 
 from maintenance.ledger import Failure, JobError, job
 from maintenance.tables import Drain, Queue
@@ -96,3 +101,22 @@ def raises_itself(failure: Failure, *, path: str) -> None:
 @job(**TERMS, max_attempts=1, on_failure=raises_itself)
 def fails_with_a_broken_reaction(*, path: str) -> None:
     raise RuntimeError("it broke")
+
+
+@job(**TERMS, max_attempts=1)
+def loses_the_database() -> None:
+    """Ends while the database does not take what it is told: SQLite is locked, PostgreSQL has closed the connection."""
+    with connection.cursor() as cursor, suppress(OperationalError):
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        else:
+            cursor.execute("PRAGMA busy_timeout = 10")
+            other = sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)
+            other.execute("BEGIN IMMEDIATE")
+            threading.Timer(0.5, other.close).start()
+
+
+@job(**TERMS, max_attempts=1)
+def fails_unspeakably() -> None:
+    """Its error has what a file's name may have, and a NUL."""
+    raise RuntimeError("no \0 file \udcff")
