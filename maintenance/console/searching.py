@@ -1,16 +1,16 @@
 """Finding jobs by what an operator has in hand: an id, a job's name, a tag, or words of an error."""
 
-from django.db.models import Q, QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models import QuerySet
 
 from maintenance import ledger
-from maintenance.models import Job
+from maintenance.console.lists import COUNT_MAX
+from maintenance.models import Job, JobTag
 
-# Tags and errors have no index, so no more than the newest jobs are looked through.
+# Errors have no index, so no more than the newest jobs are looked through.
 SEARCHED_MAX = 100_000
 HELP = (
-    "Id or its beginning, job name, tag such as conversation:7, or words of an error. "
-    f"Tags and errors are searched in the newest {SEARCHED_MAX:,} jobs."
+    "Id or its beginning, job name, tag such as conversation:7, or words of an error "
+    f"(in the newest {SEARCHED_MAX:,} jobs)."
 )
 ID_LENGTH = 32
 
@@ -18,6 +18,11 @@ ID_LENGTH = 32
 def _looks_like_id(text: str) -> bool:
     digits = text.lower()
     return 8 <= len(digits) <= ID_LENGTH and all(digit in "0123456789abcdef" for digit in digits)
+
+
+def _looks_like_tag(text: str) -> bool:
+    kind, colon, key = text.partition(":")
+    return bool(colon and kind.isidentifier() and key and " " not in key)
 
 
 def search(rows: "QuerySet[Job]", text: str) -> "QuerySet[Job]":
@@ -30,18 +35,14 @@ def search(rows: "QuerySet[Job]", text: str) -> "QuerySet[Job]":
         return rows.filter(pk__gte=text.lower(), pk__lt=text.lower() + "g")
     if text in ledger.names():
         return rows.filter(name=text)
-    return _newest(rows).filter(_mentions(text))
-
-
-def _mentions(text: str) -> Q:
-    kind, colon, key = text.partition(":")
-    if colon and kind.isidentifier() and key and " " not in key:
-        return Q(tags_text__contains=f'"{text}"')
-    return Q(error__icontains=text)
+    if _looks_like_tag(text):
+        # No more than a list counts: a tag such as an agent's may be on every job.
+        newest = JobTag.objects.filter(tag=text).order_by("-job_id").values("job_id")
+        return rows.filter(pk__in=newest[: COUNT_MAX + 1])
+    return _newest(rows).filter(error__icontains=text)
 
 
 def _newest(rows: "QuerySet[Job]") -> "QuerySet[Job]":
     keys = Job.objects.order_by("-pk").values_list("pk", flat=True)
     oldest = next(iter(keys[SEARCHED_MAX - 1 : SEARCHED_MAX]), None)
-    newest = rows.filter(pk__gte=oldest) if oldest else rows
-    return newest.annotate(tags_text=Cast("tags", TextField()))
+    return rows.filter(pk__gte=oldest) if oldest else rows

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
 
+from maintenance import tags
 from maintenance.models import Attempt, Job
 from tests.maintenance import jobs as menu
 
@@ -59,6 +60,7 @@ def failed_job(db: None) -> Job:
         tags=["conversation:7"], status=Job.Status.FAILED, attempts=1, starts=1, dispatch=1, max_attempts=1,
         timeout_seconds=30, started_at=now, finished_at=now, error="job_failed: The job failed.",
     )  # fmt: skip
+    tags.write([job])
     Attempt.objects.create(
         job=job, number=1, worker="ai-workers/1", host="atlas", pid=42, lease_token="t" * 32, started_at=now,
         finished_at=now, outcome=Attempt.Outcome.FAILED, exception_class="builtins.RuntimeError", message="it broke",
