@@ -81,3 +81,9 @@ def test_the_policy_is_sent(bobs: Client, valkey: Valkey) -> None:
     policy = bobs.get("/admin/")["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe-inline" not in policy
+
+
+def test_what_the_policy_would_block_is_found() -> None:
+    parser = Inline()
+    parser.feed('<p style="a" onclick="b"><style>c</style><script>d</script><img src="https://elsewhere.example/e">')
+    assert parser.found == ["p style", "p onclick", "style: c", "script: d", "img src https://elsewhere.example/e"]
