@@ -124,6 +124,7 @@ class Conversation(models.Model):
         indexes = [
             models.Index(fields=["user", "-last_activity_at", "-id"], name="conversations_of_user"),
             models.Index(fields=["status", "-last_activity_at", "-id"], name="conversations_by_status"),
+            models.Index(fields=["-last_activity_at", "-id"], name="conversations_newest"),
         ]
 
     def __str__(self) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 
 from django.db import transaction
 from redis.exceptions import RedisError
@@ -10,6 +9,7 @@ from redis.exceptions import RedisError
 from conversations import runs, stream
 from conversations.models import Agent, Conversation, Run
 from maintenance import streams
+from maintenance.commits import after_commit
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def delete(conversation: Conversation) -> None:
     """Cancel what runs or waits, then delete the conversation and forget its events."""
     _stop(conversation)
-    transaction.on_commit(partial(_forget_events, [conversation.pk]), robust=True)
+    after_commit(_forget_events, [conversation.pk])
     conversation.delete()
 
 
@@ -28,7 +28,7 @@ def delete_agent(agent: Agent) -> None:
     for conversation in agent.conversations.filter(runs__status__in=[Run.Status.PENDING, *Run.OPEN]).distinct():
         _stop(conversation)
     ids = list(agent.conversations.values_list("pk", flat=True))
-    transaction.on_commit(partial(_forget_events, ids), robust=True)
+    after_commit(_forget_events, ids)
     agent.delete()
 
 

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from conversations import stream, transitions
 from conversations.models import Run
 from maintenance import broker
+from maintenance.commits import after_commit
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def stop(run: Run) -> Run | None:
     if run.status in UNHELD:
         return transitions.end(run, Status.CANCELLED, origin=UNHELD)
     if run.status == Status.RUNNING and transitions.move(run, Status.CANCELLING, cancel_requested_at=timezone.now()):
-        transaction.on_commit(lambda: _signal(run.pk), robust=True)
+        after_commit(_signal, run.pk)
     if run.status == Status.CANCELLING and not _held(run):
         return transitions.end(run, Status.CANCELLED, origin=(Status.CANCELLING,))
     return None

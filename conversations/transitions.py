@@ -6,13 +6,14 @@ docs/turn.md shows the table of states; a test compares it with this file.
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F, Max
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from conversations import status, stream
 from conversations.models import Conversation, Message, Run
+from maintenance.commits import after_commit
 from maintenance.models import new_job_id
 
 Status = Run.Status
@@ -83,7 +84,7 @@ def end(run: Run, to: Status, *, held_by: str | None = None, origin: Iterable[st
         raise AlreadyMoved(run)
     if to not in (Status.COMPLETED, Status.INCOMPLETE):
         _close_messages(run)
-    transaction.on_commit(lambda: stream.announce_end(run), robust=True)
+    after_commit(stream.announce_end, run)
     return promote(run.conversation_id)
 
 

@@ -5,7 +5,6 @@ lost, or must be counted before it runs, is written first all the same: jobs wit
 """
 
 import logging
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +14,7 @@ from django.utils.dateparse import parse_datetime
 from redis.exceptions import ConnectionError, TimeoutError
 
 from maintenance import queues, tags
+from maintenance.commits import after_commit
 from maintenance.models import Job
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def suits(row: Job) -> bool:
 
 def send_on_commit(row: Job) -> None:
     """Send it when the caller's transaction commits."""
-    transaction.on_commit(partial(send, row), robust=True)
+    after_commit(send, row)
 
 
 def send(row: Job) -> None:

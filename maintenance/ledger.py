@@ -10,7 +10,6 @@ clean.limited("disk", 2).enqueue(folder_id=7)           # not more than two at a
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -18,6 +17,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from maintenance import tally
+from maintenance.commits import after_commit
 from maintenance.declarations import Call, Failure, JobError, JobFunction, function_named, functions, job, names
 from maintenance.errors import Refusal
 from maintenance.models import Job
@@ -129,7 +129,7 @@ def ended(jobs: Sequence[Job], status: str) -> None:
     batches = Counter(job.batch_id for job in jobs if job.batch_id)
     for batch_id, number in sorted(batches.items()):
         if tally.count(batch_id, ended=number, failed=number if status == Status.FAILED else 0):
-            transaction.on_commit(partial(cancel_waiting, batch_id, BATCH_FAILED), robust=True)
+            after_commit(cancel_waiting, batch_id, BATCH_FAILED)
 
 
 def _known(job_id: str) -> Job:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from maintenance import inline, queues
+from maintenance.commits import after_commit
 from maintenance.models import Job
 from maintenance.tables import Queue
 
@@ -80,14 +81,14 @@ def push_on_commit(*jobs: Job) -> None:
     """Push jobs of the caller's transaction when that commits."""
     plain = [job.pk for job in jobs if not job.concurrency_key]
     for start in range(0, len(plain), BATCH):
-        transaction.on_commit(partial(push, *plain[start : start + BATCH]), robust=True)
+        after_commit(push, *plain[start : start + BATCH])
     push_next_on_commit(*(job.concurrency_key for job in jobs if job.concurrency_key))
 
 
 def push_next_on_commit(*concurrency_keys: str) -> None:
     """A slot of these keys may be free when the caller's transaction commits."""
     for key in dict.fromkeys(concurrency_keys):
-        transaction.on_commit(partial(push_next, key), robust=True)
+        after_commit(push_next, key)
 
 
 def _due(now: datetime) -> QuerySet[Job]:

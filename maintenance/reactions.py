@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 from django.utils.module_loading import import_string
 
+from maintenance.commits import after_commit
 from maintenance.logs import log_context
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ News = JobNews | LongWait
 
 def announce(news: News) -> None:
     """Tell the reactions when the caller's transaction commits."""
-    transaction.on_commit(partial(_tell, news), robust=True)
+    after_commit(_tell, news)
 
 
 def paths(event: Event) -> list[str]:

@@ -4,10 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
 
 from maintenance import broker, executor, leftovers, outbox, pauses, queues
+from maintenance.commits import after_commit
 from maintenance.models import Job
 from maintenance.tables import Queue
 from maintenance.taking import Taker
@@ -150,3 +152,18 @@ def test_a_waiting_worker_is_woken_by_a_job(work: Work, path: str) -> None:
     waiting.join(30)
     assert found == [None]
     assert taker.take(60) == ("default", f"{row.pk}-1")
+
+
+def test_what_fails_after_a_commit_keeps_nothing_else_from_being_done(
+    transactional_db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[int] = []
+
+    def broken() -> None:
+        raise RuntimeError("it broke")
+
+    with transaction.atomic():
+        after_commit(broken)
+        after_commit(done.append, 7)
+    assert done == [7]
+    assert "broken" in caplog.text
