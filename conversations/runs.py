@@ -22,14 +22,14 @@ def start(conversation: Conversation, content: str, *, on_busy: str | None = Non
     """
     _check(content)
     transitions.lock(conversation.pk)
-    unfinished = list(Run.objects.filter(conversation=conversation).exclude(status__in=Run.TERMINAL))
+    unfinished = Run.objects.filter(conversation=conversation).exclude(status__in=Run.TERMINAL).count()
     if not unfinished:
         run = _make(conversation, content, Status.QUEUED)
         jobs.enqueue(run)
         return run
     if OnBusy(on_busy or conversation.agent.on_busy) == OnBusy.REJECT:
         retries.refuse_while_open(conversation.pk)
-    if len(unfinished) > settings.RUN_PENDING_MAX:
+    if unfinished > settings.RUN_PENDING_MAX:
         raise Refusal("Too many messages wait in this conversation.", code="too_many_pending", status_code=429)
     return _make(conversation, content, Status.PENDING)
 
