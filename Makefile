@@ -20,6 +20,8 @@ run: packages ## Run the server with everything it needs, until Ctrl-C
 test: lint ## Check format, style, layers, types and migrations, and run the tests
 	@echo "Tests"
 	@$(ELSEWHERE) && $(BIN)/python -m pytest -m "not long"
+	@echo "Tests of jobs and turns on PostgreSQL"
+	@$(ELSEWHERE) && TEST_DATABASE=postgresql $(BIN)/python -m pytest -m "databases and not long"
 
 test-long: packages-dev ## Run all tests, the long ones too
 	@$(ELSEWHERE) && $(BIN)/python -m pytest

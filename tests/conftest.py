@@ -1,5 +1,6 @@
 """The nouns that tests share."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,7 +11,14 @@ from conversations.models import Agent, AgentPrompt, Conversation, SystemPrompt
 from maintenance import broker
 from tests import settings as test_settings
 from tests.queue import drain
-from tests.services import Valkey
+from tests.services import Valkey, postgres_folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("TEST_DATABASE") == "postgresql" and postgres_folder() is None:
+        absent = pytest.mark.skip(reason="PostgreSQL's server is not installed: nothing is tested on it")
+        for item in items:
+            item.add_marker(absent)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from tests.conversations import events
 from tests.conversations.scripts import say, script
 from tests.queue import take
 
+pytestmark = pytest.mark.databases
+
 Work = Callable[[], list[str]]
 TOKEN = "t" * 32
 

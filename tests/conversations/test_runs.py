@@ -14,6 +14,8 @@ from tests.conversations import events
 from tests.conversations.scripts import fail, say, script
 from tests.services import Valkey
 
+pytestmark = pytest.mark.databases
+
 Work = Callable[[], list[str]]
 
 

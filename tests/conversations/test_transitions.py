@@ -1,5 +1,6 @@
 """Random walks over a run's states: whatever is tried in whatever order, the rules hold."""
 
+import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 from conversations import transitions
 from conversations.models import Conversation, Message, Run
 from conversations.transitions import TRANSITIONS, AlreadyMoved
+
+pytestmark = pytest.mark.databases
 
 Status = Run.Status
 

@@ -13,6 +13,8 @@ from tests.conversations import events
 from tests.conversations.scripts import CUT, call, fail, say, script, think, turns
 from tests.queue import take
 
+pytestmark = pytest.mark.databases
+
 Work = Callable[[], list[str]]
 
 

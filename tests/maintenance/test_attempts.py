@@ -14,6 +14,8 @@ from maintenance.models import Attempt, Job
 from tests.maintenance import jobs
 from tests.queue import take
 
+pytestmark = pytest.mark.databases
+
 Work = Callable[[], list[str]]
 LOST = Ending(outcome=Attempt.Outcome.LOST, detail="it died")
 DONE = Ending(outcome=Attempt.Outcome.SUCCEEDED)

@@ -34,6 +34,8 @@ from tests.maintenance.batch_jobs import (
 )
 from tests.services import Valkey
 
+pytestmark = pytest.mark.databases
+
 Outcome = Attempt.Outcome
 FOR_GOOD = Failure("no", "No.", permanent=True)
 CALLBACKS = (all_succeeded.name, first_failed.name, last_ended.name)

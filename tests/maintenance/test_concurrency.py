@@ -17,6 +17,8 @@ from maintenance.tables import Queue
 from tests.maintenance import jobs
 from tests.services import Valkey
 
+pytestmark = pytest.mark.databases
+
 Outcome = Attempt.Outcome
 THREADS = 20
 AT_WORK = ("queued", "running")

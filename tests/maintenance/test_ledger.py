@@ -15,6 +15,8 @@ from maintenance.models import Job
 from maintenance.tables import Queue
 from tests.maintenance import jobs
 
+pytestmark = pytest.mark.databases
+
 Work = Callable[[], list[str]]
 
 

@@ -17,6 +17,8 @@ from tests.maintenance import jobs
 from tests.queue import take
 from tests.services import Valkey
 
+pytestmark = pytest.mark.databases
+
 Work = Callable[[], list[str]]
 
 
