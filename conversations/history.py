@@ -11,17 +11,33 @@ from models_registry.backends.base import ChatMessage, RequestedCall
 def of_run(run: Run) -> list[Message]:
     """Everything up to the run's user message, then what its own earlier turns said. Two queries, whatever the length.
 
-    What a failed run said of which there is a retry is left out: the retry says it anew.
+    What a failed run said of which there is a retry is left out, but for its tool calls with their answers: the retry
+    goes on from there.
     """
     before = Q(position__lte=run.user_message.position) if run.user_message.position is not None else Q()
+    # Tools that a failed run has called are not called again by its retry: their answers are there.
+    exchanged = Q(run__in=_retried(run)) & (Q(role=Message.Role.TOOL) | Q(tool_calls__isnull=False))
     superseded = Run.objects.filter(conversation=run.conversation_id, retry_of__isnull=False).values("retry_of")
     messages: QuerySet[Message] = (
-        Message.objects.filter(before | Q(run=run), conversation=run.conversation_id, position__isnull=False)
+        Message.objects.filter(
+            before | Q(run=run) | exchanged, conversation=run.conversation_id, position__isnull=False
+        )
         .exclude(Q(status=Message.Status.INCOMPLETE) & Q(run__in=superseded))
         .order_by("position")
+        .distinct()
         .prefetch_related(Prefetch("tool_calls", queryset=ToolCall.objects.order_by("position")))
     )
     return list(messages)
+
+
+def _retried(run: Run) -> list[int]:
+    """The runs that this one is the retry of, one after another. No query where it is none."""
+    found: list[int] = []
+    older = run.retry_of_id
+    while older:
+        found.append(older)
+        older = Run.objects.filter(pk=older).values_list("retry_of", flat=True).first()
+    return found
 
 
 def as_values(messages: Sequence[Message]) -> list[ChatMessage]:

@@ -11,7 +11,7 @@ from maintenance import outbox
 from maintenance.errors import Invalid, Refusal
 from maintenance.models import Job
 from tests.conversations import events
-from tests.conversations.scripts import fail, say, script
+from tests.conversations.scripts import call, fail, say, script, turns
 from tests.services import Valkey
 
 pytestmark = pytest.mark.databases
@@ -182,6 +182,20 @@ def test_the_half_answer_of_a_retried_run_is_not_part_of_the_history(work: Work,
     work()
     seen = history.of_run(Run.objects.get(pk=again.pk))
     assert "half" not in [message.content for message in seen]
+
+
+def test_a_retry_goes_on_from_the_tool_calls_that_were_answered(work: Work, conversation: Conversation) -> None:
+    conversation.agent.model_config = {"model": "script"}
+    conversation.agent.save()
+    broken = [say("half"), fail("backend_unreachable")]
+    failed = runs.start(conversation, turns([say("let me see"), call("f", x=1)], broken))
+    work()
+    failed.refresh_from_db()
+    assert failed.status == "failed"
+    again = runs.retry(failed)
+    seen = [(message.role, message.content) for message in history.of_run(Run.objects.get(pk=again.pk))]
+    assert [role for role, _ in seen] == ["user", "assistant", "tool"]
+    assert seen[1:] == [("assistant", "let me see"), ("tool", 'Error: there is no tool named "f".')]
 
 
 def test_a_completed_run_cannot_be_retried(work: Work, conversation: Conversation) -> None:
