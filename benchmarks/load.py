@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -23,20 +24,20 @@ class Scenario:
 
 @dataclass
 class Side:
-    """What one side did: its answers, and the seconds that they took all together."""
+    """What one side did: its answers, the seconds that they took all together, and the CPU's by part."""
 
     answers: list[Answer] = field(default_factory=list)
     seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    cpu_seconds: Counter[str] = field(default_factory=Counter)
 
     @property
     def per_second(self) -> float:
         return len(self.answers) / self.seconds
 
     @property
-    def cpu_ms(self) -> float:
-        """Per answer."""
-        return self.cpu_seconds / len(self.answers) * 1000
+    def cpu_ms(self) -> dict[str, float]:
+        """Per answer, by part."""
+        return {part: seconds / len(self.answers) * 1000 for part, seconds in self.cpu_seconds.items()}
 
 
 @dataclass
@@ -50,14 +51,14 @@ Asks = Iterable[Callable[[], Awaitable[Answer]]]
 
 
 def run(
-    scenario: Scenario, *, token: str, text: str, conversations: Sequence[int], parts: Collection[int] = ()
+    scenario: Scenario, *, token: str, text: str, conversations: Sequence[int], parts: Mapping[str, int]
 ) -> Outcome:
-    """Measure. The CPU time of `parts` and all that they started is counted for the server."""
+    """Measure. `parts` are the server's processes by name; what they started counts with them."""
     return asyncio.run(_run(scenario, token, text, conversations, parts))
 
 
 async def _run(
-    scenario: Scenario, token: str, text: str, conversations: Sequence[int], parts: Collection[int]
+    scenario: Scenario, token: str, text: str, conversations: Sequence[int], parts: Mapping[str, int]
 ) -> Outcome:
     outcome = Outcome(scenario)
     directs = [direct(scenario.model, text) for _ in range(scenario.users)]
@@ -66,14 +67,18 @@ async def _run(
     own = [cycle(conversations[number :: scenario.users]) for number in range(scenario.users)]
     for _ in range(scenario.rounds):
         await _share_out(outcome.direct, [asker.ask for asker in directs], scenario.turns)
-        before = processes.cpu_seconds(parts)
+        before = _cpu_seconds(parts)
         await _share_out(outcome.system, _asks(clients, own), scenario.turns)
-        outcome.system.cpu_seconds += processes.cpu_seconds(parts) - before
+        outcome.system.cpu_seconds += _cpu_seconds(parts) - before
     for asker in directs:
         asker.close()
     for posting in clients:
         posting.close()
     return outcome
+
+
+def _cpu_seconds(parts: Mapping[str, int]) -> Counter[str]:
+    return Counter({name: processes.cpu_seconds([pid]) for name, pid in parts.items()})
 
 
 def _asks(clients: Sequence[Client], own: Sequence[Iterable[int]]) -> Asks:

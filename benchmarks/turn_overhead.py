@@ -88,9 +88,7 @@ def measure(options: argparse.Namespace) -> Report:
 
 def _run(stack: Stack, account: Account, text: str, scenario: Scenario) -> Outcome:
     conversations = account.conversations(scenario.model, max(scenario.users, scenario.turns))
-    return load.run(
-        scenario, token=account.token, text=text, conversations=conversations, parts=list(stack.parts.values())
-    )
+    return load.run(scenario, token=account.token, text=text, conversations=conversations, parts=stack.parts)
 
 
 def _memory(stack: Stack, account: Account, text: str, workers: int) -> list[Row]:
@@ -106,6 +104,7 @@ def _memory(stack: Stack, account: Account, text: str, workers: int) -> list[Row
 def _rows(outcome: Outcome) -> list[Row]:
     scenario, direct, system = outcome.scenario, outcome.direct, outcome.system
     at_once, alone = scenario.model == AT_ONCE, scenario.users == 1
+    cpu_ms = sum(system.cpu_ms.values())
 
     def row(what: str, ours: float, theirs: float | None = None, aim: str = "") -> Row:
         return Row(scenario.name, what, theirs, ours, aim)
@@ -114,12 +113,13 @@ def _rows(outcome: Outcome) -> list[Row]:
         row("post → first delta, ms", _first(system), _first(direct), "≤ 15" if at_once and alone else ""),
         row("… 95th percentile", _late(system), _late(direct)),
         row("post → completed, ms", _whole(system), _whole(direct)),
-        row("CPU per turn, ms", system.cpu_ms, None, "≤ 14" if at_once and not alone else ""),
+        row("CPU per turn, ms", cpu_ms, None, "≤ 14" if at_once and not alone else ""),
+        *(row(f"… of {part}", used) for part, used in sorted(system.cpu_ms.items())),
     ]
     if not alone:
         rows.append(row("turns/s", system.per_second, direct.per_second, "≥ 120" if at_once else ""))
     if at_once and not alone:
-        rows.append(row("turns/s that the CPU time allows", 1000 * (os.cpu_count() or 1) / system.cpu_ms))
+        rows.append(row("turns/s that the CPU time allows", 1000 * (os.cpu_count() or 1) / cpu_ms))
     return rows
 
 

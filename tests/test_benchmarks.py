@@ -25,3 +25,18 @@ def test_turn_overhead_runs_and_prints_its_tables() -> None:
     assert ran.returncode == 0, ran.stderr
     assert [row for row in ROWS if row not in ran.stdout] == []
     assert not ran.stderr
+
+
+@pytest.mark.acceptance
+def test_memory_runs_and_prints_its_table() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory", "--slots", "1", "2"],
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert ran.returncode == 0, ran.stderr
+    head, _, *lines = ran.stdout.splitlines()
+    assert "each worker" in head
+    assert [line.split()[0] for line in lines] == ["1", "2"]
