@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -38,11 +39,18 @@ class Server:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        _allow_many_files()
         with _on_termination(self.readership.end_all):
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await self.readership.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _allow_many_files() -> None:
+    """An open stream is an open file, and many systems begin with 1,024 of them though they allow more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _path_info(scope: Scope) -> str:

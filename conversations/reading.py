@@ -200,7 +200,7 @@ def _history(follower: Follower, start: str = "") -> Reading:
 
 def _compare(follower: Follower, opening: Opening) -> Reading:
     """What Redis lost of the end of the story is in the database."""
-    if opening.waiting or (opening.started and follower.untold):
+    if opening.waiting or (opening.has_text and follower.untold):
         yield from _check(follower)
     for _ in range(0 if opening.under_way else 2):  # the run of the cursor, and the last one
         yield from _check(follower)

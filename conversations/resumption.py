@@ -18,13 +18,16 @@ Status = Run.Status
 
 @dataclass(frozen=True)
 class Opening:
-    """Where a conversation stands when a reader comes. `run_id` is None where nothing ever ran."""
+    """Where a conversation stands when a reader comes. `run_id` is None where nothing ever ran.
+
+    `has_text`: the database holds text of the run. `has_answers`: calls of its client were answered.
+    """
 
     conversation_id: int
     status: str
     run_id: int | None = None
     under_way: bool = False
-    started: bool = False
+    has_text: bool = False
     waiting: bool = False
     has_answers: bool = False
     first_event_id: str = ""
@@ -35,14 +38,15 @@ def opening(conversation: Conversation) -> Opening:
     run = status.current_run(conversation)
     if run is None:
         return Opening(conversation.pk, status.wire(None))
+    under_way = run.status not in Run.TERMINAL
     return Opening(
         conversation.pk,
         status.wire(run),
         run.pk,
-        under_way=run.status not in Run.TERMINAL,
-        started=run.started_at is not None,
+        under_way=under_way,
+        has_text=run.first_token_at is not None,
         waiting=run.status == Status.WAITING_FOR_TOOL,
-        has_answers=_client_calls(run.pk).exclude(status=ToolCall.Status.PENDING).exists(),
+        has_answers=under_way and _client_calls(run.pk).exclude(status=ToolCall.Status.PENDING).exists(),
         first_event_id=run.first_event_id,
     )
 
@@ -104,16 +108,25 @@ def _tool_request(run: Run, requests: list[dict[str, Any]]) -> tuple[str, dict[s
     }
 
 
-def news(run_ids: Collection[int], conversation_ids: Collection[int], seconds: float) -> list[tuple[int, int]]:
-    """Conversation and run of what a silent stream's reader should be told of. One query.
+@dataclass(frozen=True)
+class Changes:
+    """What readers of silent streams should be told of: runs by conversation; and runs that are no more."""
 
-    Of the runs: those that have ended or wait for a tool. Of the conversations, which wait for a run: what is under
-    way, or has ended in the last `seconds`.
+    runs: list[tuple[int, int]]
+    deleted: set[int]
+
+
+def changes(run_ids: Collection[int], conversation_ids: Collection[int], seconds: float) -> Changes:
+    """Look at the runs that readers watch, and at the conversations whose readers wait for a run. One query.
+
+    Of the runs, those that have ended or wait for a tool count; of the conversations, what is under way, or has
+    ended in the last `seconds`.
     """
     since = timezone.now() - timedelta(seconds=seconds)
-    unfinished = Q(finished_at__isnull=True) & ~Q(status__in=Run.TERMINAL)
-    found = Run.objects.filter(
-        Q(pk__in=run_ids, status__in=(*Run.TERMINAL, Status.WAITING_FOR_TOOL))
-        | Q(conversation_id__in=conversation_ids) & (unfinished | Q(finished_at__gte=since))
-    )
-    return list(found.order_by("pk").values_list("conversation_id", "pk"))
+    recent = ~Q(status__in=Run.TERMINAL) | Q(finished_at__gte=since)
+    rows = Run.objects.filter(Q(pk__in=run_ids) | Q(conversation_id__in=conversation_ids) & recent)
+    found = list(rows.order_by("pk").values_list("conversation_id", "pk", "status"))
+    watched = set(run_ids)
+    telling = {*Run.TERMINAL, Status.WAITING_FOR_TOOL}
+    runs = [(conversation_id, pk) for conversation_id, pk, status in found if pk not in watched or status in telling]
+    return Changes(runs, watched - {pk for _, pk, _ in found})

@@ -89,17 +89,19 @@ class Response:
 
     async def until(self, name: str) -> list[Event]:
         """Events up to the first of that name."""
-        events = [await self.event()]
-        while events[-1].name != name:
-            events.append(await self.event())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            events = [await self.event()]
+            while events[-1].name != name:
+                events.append(await self.event())
         return events
 
     async def rest(self) -> list[Event]:
         """Everything until the server closes the stream."""
         events = []
         try:
-            while True:
-                events.append(await self.event())
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while True:
+                    events.append(await self.event())
         except EOFError:
             return events
 

@@ -136,7 +136,11 @@ class Readers:
             return
         database = self._readership.database
         window = 3 * settings.STREAM_HEARTBEAT_SECONDS
-        for conversation_id, run_id in await database.ask(resumption.news, list(by_run), list(by_conversation), window):
+        changes = await database.ask(resumption.changes, list(by_run), list(by_conversation), window)
+        for run_id in changes.deleted:
+            for reader in by_run[run_id]:
+                reader.connection.end()
+        for conversation_id, run_id in changes.runs:
             stored = await self._load(run_id)
             for reader in (*by_run[run_id], *by_conversation[conversation_id]):
                 if stored:

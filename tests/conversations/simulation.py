@@ -196,7 +196,7 @@ class World:
             run.status,
             run.id,
             under_way=not run.ended,
-            started=run.started,
+            has_text=any(map(run.text, KINDS)),
             waiting=run.status == "waiting_for_tool",
             has_answers=bool(run.answered),
             first_event_id=run.first_event_id,

@@ -47,7 +47,7 @@ class Writer:
             role="assistant",
             defaults={"content": content, "position": transitions.next_position(self.run.conversation_id), **columns},
         )
-        Run.objects.filter(pk=self.run.pk).update(last_seq=self.seq)
+        Run.objects.filter(pk=self.run.pk).update(last_seq=self.seq, first_token_at=timezone.now())
         return message
 
     def end(self, status: str = "completed", **columns: Any) -> None:

@@ -472,13 +472,14 @@ def test_f07_an_end_that_never_came_is_told_by_the_database(alice: User, path: s
 
 def test_all_watched_runs_are_looked_up_by_one_query(alice: User, conversation: Conversation) -> None:
     writers = [Writer(Conversation.objects.create(user=alice, agent=conversation.agent)) for _ in range(30)]
+    watched = [writer.run.pk for writer in writers]
     with CaptureQueriesContext(connection) as queries:
-        assert resumption.news([writer.run.pk for writer in writers], [conversation.pk], 15) == []
+        assert resumption.changes(watched, [conversation.pk], 15) == resumption.Changes([], set())
     assert len(queries) == 1
+    ended, deleted = writers[3].run, writers[4].run
     writers[3].end()
-    assert resumption.news([writer.run.pk for writer in writers], [], 15) == [
-        (writers[3].run.conversation_id, writers[3].run.pk)
-    ]
+    Conversation.objects.get(pk=deleted.conversation_id).delete()
+    assert resumption.changes(watched, [], 15) == resumption.Changes([(ended.conversation_id, ended.pk)], {deleted.pk})
 
 
 def test_without_redis_the_database_tells_what_there_is(alice: User, path: str, writer: Writer, valkey: Valkey) -> None:
