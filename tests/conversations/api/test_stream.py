@@ -18,6 +18,7 @@ from maintenance import broker
 from maintenance.access import tokens
 from tests.asgi import Client, Event
 from tests.conversations.api.streaming import Writer
+from tests.conversations.scripts import say, script, wait
 from tests.services import Valkey
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -399,6 +400,32 @@ def test_a_tool_request_that_redis_lost_comes_from_the_database(alice: User, pat
 
 
 # What is lost
+
+
+def test_f37_a_real_run_loses_nothing_when_redis_forgets_everything(
+    alice: User, conversation: Conversation, path: str, work: Callable[[], list[str]]
+) -> None:
+    words = [f"word {number}, " for number in range(30)]
+    conversation.agent.model_config = {"model": "script"}
+    conversation.agent.save()
+
+    async def body(client: Client) -> None:
+        run = runs.start(conversation, script(*[step for word in words for step in (say(word), wait(20))]))
+        async with client.open(path) as stays:
+            working = asyncio.create_task(asyncio.to_thread(work))
+            begun = await stays.until("text_chunk")
+            for _ in range(3):
+                await asyncio.to_thread(broker.quick().flushall)
+                begun += await stays.until("text_chunk")
+            async with client.open(path) as comes_late:
+                late = await comes_late.rest()
+            await working
+            events = begun + await stays.rest()
+        answer = run.messages.get(role="assistant").content
+        assert answer == "".join(words)
+        assert text(events) == text(late) == answer
+
+    serve(alice, body)
 
 
 def test_f37_text_that_redis_lost_comes_from_the_database(alice: User, path: str, writer: Writer) -> None:
