@@ -220,6 +220,8 @@ FAILURES_MAX = env.number("FAILURES_MAX", 10)
 RECONCILERS = [
     "maintenance.pauses.mirror",
     "maintenance.reconciler.reconcile",
+    "maintenance.batches.reconcile",
+    "maintenance.long_waits.notice",
     "conversations.recovery.reconcile",
     "maintenance.schedule.fire_due",
 ]

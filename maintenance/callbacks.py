@@ -5,7 +5,7 @@ Kept as `{function, arguments, queue, tags, job_id}`. `job_id` is the job that i
 
 import inspect
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from maintenance.declarations import Call, function_named
 from maintenance.errors import Invalid
@@ -13,6 +13,8 @@ from maintenance.models import Batch
 from maintenance.tables import Queue
 
 logger = logging.getLogger(__name__)
+
+Slot = Literal["then", "catch", "finally"]
 
 
 def kept(call: Call | None) -> dict[str, Any] | None:
@@ -36,8 +38,9 @@ def kept(call: Call | None) -> dict[str, Any] | None:
     }
 
 
-def make(batch: Batch, call: dict[str, Any] | None) -> None:
+def make(batch: Batch, slot: Slot) -> None:
     """Make the job of a call in the caller's transaction, unless it was made before; its id is noted in the call."""
+    call: dict[str, Any] | None = getattr(batch, f"{slot}_call")
     if call is None or call["job_id"]:
         return
     function = function_named(call["function"])
@@ -45,4 +48,6 @@ def make(batch: Batch, call: dict[str, Any] | None) -> None:
         logger.error("batch %s calls back %s, which there is not any more", batch.pk, call["function"])
         return
     varied = function.on(Queue(call["queue"])).tagged(*call["tags"], f"batch:{batch.pk}").by(batch.created_by)
+    # A job with a key is written in this transaction, whatever the driver.
+    varied = varied.keyed(f"batch:{batch.pk}:{slot}")
     call["job_id"] = varied.enqueue(**{**call["arguments"], "batch_id": batch.pk}).pk

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from rest_framework.settings import api_settings
 
-from maintenance import ledger, schedule
+from maintenance import ledger, reactions, schedule
 from maintenance.http.throttles import parse_rate
 from maintenance.tables import Drain
 
@@ -68,6 +68,13 @@ def serializers(app_configs: Any, **_: Any) -> list[CheckMessage]:
         for name, queue in settings.RQ_QUEUES.items()
         if queue.get("SERIALIZER") != "rq.serializers.JSONSerializer"
     ]
+
+
+@register
+def reactions_to_events(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """maintenance.E006: a reaction to an event that there is not, or that is no function."""
+    hint = f"REACTIONS maps {', '.join(reactions.Event)} to lists of dotted paths."
+    return [Error(text, hint=hint, id="maintenance.E006") for text in reactions.faults()]
 
 
 @register

@@ -127,6 +127,11 @@ def waiting() -> dict[str, int]:
     return {name: _number(name, counts, carried) for name in broker.queue_names()}
 
 
+def waiting_since() -> dict[str, datetime]:
+    """Since when the oldest job of each queue waits; a queue without one is missing."""
+    return _waiting_since(_carried())
+
+
 def failures() -> int:
     """How many jobs failed lately."""
     return Job.objects.filter(status=Status.FAILED, finished_at__gte=timezone.now() - FAILURES_WITHIN).count()

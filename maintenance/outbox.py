@@ -1,7 +1,7 @@
 """From the ledger to Redis: pushing rows that are committed, and pushing again what Redis lost."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,14 +9,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from maintenance import inline, queues
 from maintenance.commits import after_commit
 from maintenance.models import Job
-from maintenance.tables import Queue
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ PUSH_GRACE = timedelta(seconds=2)
 # A dispatch that old and still neither claimed nor in Redis is lost.
 LOST_AFTER = timedelta(seconds=10)
 BATCH = 500
+LOOKED_AT = 10_000
+AT_WORK = (Status.QUEUED, Status.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def push(*job_ids: str) -> Pushed:
     Redis away: they stay pending, and the relay tries again. Those with a concurrency key are left to `push_next`.
     """
     now = timezone.now()
-    if not _due(now).filter(pk__in=job_ids, concurrency_key="").update(**_pushed_at(now)):
+    if not Job.objects.filter(_due(now), pk__in=job_ids, concurrency_key="").update(**_pushed_at(now)):
         return Pushed()
     # The time of the push tells those that were taken here from those that somebody else has pushed.
     return _carry(Job.objects.filter(pk__in=job_ids, status=Status.QUEUED, pushed_at=now).order_by("pk"))
@@ -57,17 +59,18 @@ def push_next(concurrency_key: str) -> Pushed:
 def _take_slots(key: str) -> list[Job]:
     _lock(key)
     now = timezone.now()
-    occupied = Job.objects.filter(concurrency_key=key, status__in=(Status.QUEUED, Status.RUNNING)).count()
-    taken = []
-    for job in _due(now).filter(concurrency_key=key).order_by("pk")[:BATCH]:
-        if occupied >= job.concurrency_limit:
-            break
-        # False: it was cancelled meanwhile.
-        if _due(now).filter(pk=job.pk).update(**_pushed_at(now)):
-            job.refresh_from_db()
-            taken.append(job)
-            occupied += 1
-    return taken
+    of_key = _limited().filter(concurrency_key=key)
+    # Sorted by an expression: else PostgreSQL walks the primary key through all that ever ended.
+    due = of_key.filter(_due(now)).order_by(Coalesce("pk", Value("")))
+    oldest = list(due.values_list("pk", "concurrency_limit")[:BATCH])
+    limit = oldest[0][1] if oldest else 0
+    room = limit - of_key.filter(status__in=AT_WORK).count()
+    if room <= 0:
+        return []
+    taken = [pk for pk, _ in oldest[:room]]
+    # Some may have been cancelled meanwhile.
+    Job.objects.filter(_due(now), pk__in=taken).update(**_pushed_at(now))
+    return list(Job.objects.filter(pk__in=taken, status=Status.QUEUED, pushed_at=now).order_by("pk"))
 
 
 def _lock(key: str) -> None:
@@ -91,8 +94,13 @@ def push_next_on_commit(*concurrency_keys: str) -> None:
         after_commit(push_next, key)
 
 
-def _due(now: datetime) -> QuerySet[Job]:
-    return Job.objects.filter(Q(status=Status.PENDING) | Q(status=Status.SCHEDULED, not_before__lte=now))
+def _limited() -> QuerySet[Job]:
+    """Unfinished jobs with a concurrency key. Its conditions are those of their index."""
+    return Job.objects.filter(status__in=Job.UNFINISHED).exclude(concurrency_key="").order_by()
+
+
+def _due(now: datetime) -> Q:
+    return Q(status=Status.PENDING) | Q(status=Status.SCHEDULED, not_before__lte=now)
 
 
 def _pushed_at(now: datetime) -> dict[str, Any]:
@@ -136,25 +144,31 @@ def _put_back(jobs: Sequence[Job]) -> None:
 def relay() -> int:
     """Push what is due and was not pushed: Redis was away, or the process died between commit and push."""
     now = timezone.now()
-    overdue = Job.objects.filter(
-        Q(status=Status.PENDING, created_at__lte=now - PUSH_GRACE) | Q(status=Status.SCHEDULED, not_before__lte=now)
+    overdue = Q(status=Status.PENDING, created_at__lte=now - PUSH_GRACE) | Q(
+        status=Status.SCHEDULED, not_before__lte=now
     )
-    plain = list(overdue.filter(concurrency_key="").order_by("pk").values_list("pk", flat=True)[:BATCH])
-    steps = [partial(push, *plain)] if plain else []
-    return _all(Pushed(), [*steps, *(partial(push_next, key) for key in _keys_with_room(overdue))]).count
+    plain = Job.objects.filter(overdue, concurrency_key="").order_by("pk").values_list("pk", flat=True)
+    steps = [partial(push, *plain[:BATCH]), *(partial(push_next, key) for key in _keys_with_room(overdue))]
+    return _all(steps).count
 
 
-def _keys_with_room(overdue: QuerySet[Job]) -> list[str]:
+def _keys_with_room(overdue: Q) -> QuerySet[Job, str]:
     """However many wait for one key, it is one of these: so none keeps the others waiting."""
-    keys = overdue.exclude(concurrency_key="").order_by().values_list("concurrency_key", flat=True).distinct()
-    at_work = Count("pk", filter=Q(status__in=(Status.QUEUED, Status.RUNNING)))
-    unfinished = Job.objects.filter(concurrency_key__in=list(keys[:BATCH]), status__in=Job.UNFINISHED).order_by()
-    counted = unfinished.values("concurrency_key").annotate(at_work=at_work, limit=Max("concurrency_limit"))
-    return list(counted.filter(at_work__lt=F("limit")).values_list("concurrency_key", flat=True))
+    keys = (
+        _limited()
+        .values("concurrency_key")
+        .annotate(
+            overdue=Count("pk", filter=overdue),
+            at_work=Count("pk", filter=Q(status__in=AT_WORK)),
+            limit=Max("concurrency_limit"),
+        )
+    )
+    return keys.filter(overdue__gt=0, at_work__lt=F("limit")).values_list("concurrency_key", flat=True)
 
 
-def _all(pushed: Pushed, steps: Iterable[Callable[[], Pushed]]) -> Pushed:
+def _all(steps: Iterable[Callable[[], Pushed]]) -> Pushed:
     """Take these steps, until one finds Redis away."""
+    pushed = Pushed()
     for step in steps:
         if pushed.away:
             break
@@ -168,17 +182,18 @@ def recover_lost() -> int:
 
     The new dispatch number makes the old copy, wherever it may still be, unable to start.
     """
-    since = timezone.now() - LOST_AFTER
-    return sum(_recover_queue(queue.value, since) for queue in Queue)
+    pushed = Job.objects.filter(status=Status.QUEUED, pushed_at__lte=timezone.now() - LOST_AFTER).order_by("pushed_at")
+    stale: dict[str, dict[str, str]] = {}
+    # Not queue by queue: SQLite would take the index of the queue, and read all that ever ended in it.
+    for pk, dispatch, queue in pushed.values_list("pk", "dispatch", "queue")[:LOOKED_AT]:
+        stale.setdefault(queue, {})[queues.rq_id(pk, dispatch)] = pk
+    lost = [pk for queue, dispatches in stale.items() for pk in _missing(queue, dispatches)]
+    return sum(map(_dispatch_again, Job.objects.filter(pk__in=lost[:BATCH]).order_by("pk")))
 
 
-def _recover_queue(name: str, since: datetime) -> int:
-    stale = list(Job.objects.filter(status=Status.QUEUED, queue=name, pushed_at__lte=since).order_by("pk")[:BATCH])
-    if not stale:
-        return 0
-    present = queues.waiting_ids(name)
-    lost = [job for job in stale if queues.rq_id(job.pk, job.dispatch) not in present]
-    return sum(_dispatch_again(job) for job in lost)
+def _missing(queue: str, dispatches: Mapping[str, str]) -> list[str]:
+    present = queues.waiting_ids(queue)
+    return [job_id for rq_id, job_id in dispatches.items() if rq_id not in present]
 
 
 def _dispatch_again(job: Job) -> bool:

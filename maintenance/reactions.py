@@ -61,7 +61,7 @@ class JobNews:
 
 @dataclass(frozen=True, kw_only=True)
 class LongWait:
-    """A queue's oldest job has waited for so long, in seconds."""
+    """A queue's oldest job has waited for so long, in seconds. `job_id` is empty where the job has no row yet."""
 
     queue: str
     job_id: str
@@ -81,6 +81,25 @@ def announce(news: News) -> None:
 def paths(event: Event) -> list[str]:
     """Dotted paths of the reactions to an event, in their order."""
     return [*REACTIONS[event], *settings.REACTIONS.get(event.value, [])]
+
+
+def faults() -> list[str]:
+    """What is wrong with the setting REACTIONS, in words."""
+    known = set(Event)
+    unknown = [f"REACTIONS names {event!r}, which is no event." for event in settings.REACTIONS if event not in known]
+    return unknown + [
+        f"REACTIONS names {path!r}, which cannot be called."
+        for added in settings.REACTIONS.values()
+        for path in added
+        if not _is_function(path)
+    ]
+
+
+def _is_function(path: str) -> bool:
+    try:
+        return callable(import_string(path))
+    except ImportError:
+        return False
 
 
 def _tell(news: News) -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
-from maintenance import attempts, batches, leadership, leftovers, long_waits, outbox
+from maintenance import attempts, leadership, leftovers, outbox
 from maintenance.attempts import Ending
 from maintenance.ledger import Failure
 from maintenance.models import Attempt, Job
@@ -33,8 +33,6 @@ def end_expired() -> int:
 def reconcile() -> None:
     """The ledger's part of a pass. The database's work first: it must not wait for a Redis that is away."""
     end_expired()
-    batches.reconcile()
-    long_waits.notice()
     outbox.relay()
     if settings.QUEUE_CONNECTION != "sync":  # which has no Redis
         outbox.recover_lost()

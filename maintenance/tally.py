@@ -69,7 +69,7 @@ def _follow(batch: Batch, *, failing: bool) -> bool:
         return False
     if failing and not batch.caught:
         batch.caught = True
-        callbacks.make(batch, batch.catch_call)
+        callbacks.make(batch, "catch")
     if stops:
         batch.status = Status.FAILED
     if ends:
@@ -83,8 +83,8 @@ def _finish(batch: Batch) -> None:
     if batch.status == Status.RUNNING:
         batch.status = _outcome(batch)
     if batch.status == Status.COMPLETED:
-        callbacks.make(batch, batch.then_call)
-    callbacks.make(batch, batch.finally_call)
+        callbacks.make(batch, "then")
+    callbacks.make(batch, "finally")
 
 
 def _outcome(batch: Batch) -> Status:

@@ -16,6 +16,7 @@ from django.db.models import F
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pytest_django.fixtures import Settings
 
 from maintenance import attempts, batches, ledger, tags
 from maintenance.attempts import Ending, Execution
@@ -33,6 +34,8 @@ from tests.maintenance.batch_jobs import (
     minds_cancelling,
 )
 from tests.services import Valkey
+from tests.source import ROOT, rows
+from tests.test_documents import code_in
 
 pytestmark = pytest.mark.databases
 
@@ -44,6 +47,13 @@ CALLBACKS = (all_succeeded.name, first_failed.name, last_ended.name)
 @pytest.fixture(autouse=True)
 def _servers(valkey: Valkey, transactional_db: None) -> None:
     """Every push goes to a real Valkey."""
+
+
+@pytest.fixture
+def configured(request: pytest.FixtureRequest) -> Settings:
+    """The settings; `settings` is hypothesis's here."""
+    found: Settings = request.getfixturevalue("settings")
+    return found
 
 
 def batch_of(size: int, **options: Any) -> Batch:
@@ -99,6 +109,11 @@ def called(batch: Batch) -> list[str]:
 
 def states(batch: Batch) -> Counter[str]:
     return Counter(job.status for job in steps(batch))
+
+
+def test_the_states_of_a_batch_are_documented() -> None:
+    documented = rows(ROOT / "docs" / "job-lifecycle.md", "Batches")
+    assert [code_in(row[0])[0] for row in documented] == Batch.Status.values
 
 
 # Making
@@ -174,6 +189,14 @@ def test_what_is_called_back_is_an_ordinary_job(alice: User) -> None:
     assert list(tags.jobs_tagged(f"batch:{batch.pk}")) == [job]
     batch.refresh_from_db()
     assert batch.then_call["job_id"] == job.pk
+
+
+def test_what_is_called_back_has_a_row_at_once_whatever_the_driver(configured: Settings) -> None:
+    configured.QUEUE_CONNECTION = "redis"
+    batch = batch_of(1)
+    with transaction.atomic():
+        succeed(*steps(batch))
+        assert called(batch) == ["all_succeeded", "last_ended"]
 
 
 def test_the_first_failure_calls_catch_and_cancels_what_has_not_started() -> None:

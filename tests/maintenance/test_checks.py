@@ -1,5 +1,6 @@
 import pytest
 from django.core.checks import run_checks
+from pytest_django.fixtures import Settings
 from rest_framework.settings import api_settings
 
 
@@ -16,3 +17,18 @@ def test_a_rate_that_is_none_is_found_at_the_start(monkeypatch: pytest.MonkeyPat
     rates = {**api_settings.DEFAULT_THROTTLE_RATES, "login": rate}
     monkeypatch.setattr(api_settings, "DEFAULT_THROTTLE_RATES", rates, raising=False)
     assert ids() == ["maintenance.E001"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"job_fails": ["maintenance.reactions.log"]},
+        {"job_failed": ["no.such.module"]},
+        {"poison": ["builtins.__doc__"]},
+    ],
+)
+def test_a_reaction_that_could_not_follow_is_found_at_the_start(
+    settings: Settings, wrong: dict[str, list[str]]
+) -> None:
+    settings.REACTIONS = wrong
+    assert ids() == ["maintenance.E006"]

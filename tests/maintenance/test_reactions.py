@@ -20,6 +20,8 @@ from maintenance.tables import Queue
 from tests.maintenance import jobs
 from tests.maintenance.batch_jobs import batch_step
 from tests.services import Valkey
+from tests.source import ROOT, rows
+from tests.test_documents import code_in
 
 Outcome = Attempt.Outcome
 FOR_GOOD = Failure("no", "It cannot work.", permanent=True)
@@ -57,8 +59,10 @@ def events() -> list[str]:
     return [news.event.value for news in told]
 
 
-def test_every_event_has_its_line_in_the_table() -> None:
+def test_every_event_has_its_line_in_the_table_and_in_the_document() -> None:
     assert set(REACTIONS) == set(Event)
+    documented = rows(ROOT / "docs" / "job-lifecycle.md", "Reactions")
+    assert [code_in(row[0])[0] for row in documented] == [event.value for event in Event]
 
 
 def test_an_error_is_told_with_its_next_attempt_and_at_last_as_a_failure() -> None:
@@ -204,5 +208,15 @@ def test_what_waits_for_its_time_or_its_turn_makes_no_queue_slow() -> None:
 
 def test_the_leader_notices() -> None:
     wait(jobs.write_line.enqueue(path="", text=""), 90)
-    reconciler.reconcile()
+    reconciler.Tick("the leader")()
     assert events() == ["long_wait"]
+
+
+def test_a_job_that_is_only_in_redis_waits_too(settings: Settings) -> None:
+    settings.QUEUE_CONNECTION = "redis"
+    settings.QUEUE_WAIT_MAX_SECONDS = dict.fromkeys(Queue, 0)
+    jobs.write_line.enqueue(path="", text="")
+    assert not Job.objects.exists()
+    assert long_waits.notice() == 1
+    assert isinstance(told[0], LongWait)
+    assert told[0].job_id == ""
