@@ -16,9 +16,11 @@ import redis
 from django.utils.dateparse import parse_datetime
 from redis.exceptions import ConnectionError, TimeoutError
 from rq import Queue as RQQueue
-from rq.exceptions import DuplicateJobError
+from rq.job import Job as RQJob
+from rq.job import JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.utils import now
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY as WORKERS_BY_QUEUE_KEY
 from rq.worker_registration import clean_worker_registry
 
@@ -61,21 +63,23 @@ def carry(job: Job, whole: Mapping[str, Any] | None = None) -> None:
 
     `whole` is the call itself, for a job that has no row yet.
 
-    `unique` makes a second copy impossible: a client that lost the reply and tries again finds the job present.
+    A second copy is impossible: a client that lost the reply and tries again finds the job present.
     """
-    try:
-        _queue(job.queue).enqueue(
-            PERFORM,
-            kwargs={"job_id": job.pk, "dispatch": job.dispatch, **({"whole": whole} if whole else {})},
-            job_id=rq_id(job.pk, job.dispatch),
-            unique=True,
-            description=f"{job.name}({', '.join(f'{k}={v}' for k, v in job.arguments.items())})"[:200],
-            job_timeout=job.timeout_seconds + 60,
-            result_ttl=0,
-            failure_ttl=FAILED_KEPT_SECONDS,
-        )
-        taking.wake(broker.quick(), job.queue)
-    except DuplicateJobError:
+    rq_job = RQJob.create(
+        PERFORM,
+        kwargs={"job_id": job.pk, "dispatch": job.dispatch, **({"whole": whole} if whole else {})},
+        connection=broker.quick(),
+        id=rq_id(job.pk, job.dispatch),
+        status=JobStatus.QUEUED,
+        origin=job.queue,
+        description=f"{job.name}({', '.join(f'{k}={v}' for k, v in job.arguments.items())})"[:200],
+        timeout=job.timeout_seconds + 60,
+        result_ttl=0,
+        failure_ttl=FAILED_KEPT_SECONDS,
+        serializer=JSONSerializer,
+    )
+    rq_job.enqueued_at = now()
+    if not taking.put(broker.quick(), job.queue, rq_job.id, rq_job.to_dict()):
         logger.debug("dispatch %s of job %s is in Redis already", job.dispatch, job.pk)
 
 

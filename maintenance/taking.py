@@ -9,7 +9,7 @@ database's to say; Redis has a mirror of it, and nothing is taken while that is 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import redis
@@ -35,6 +35,16 @@ for number = 0, #ARGV - 1 do
 end
 return {-2, open}
 """
+# KEYS: RQ's record, the queue, its tokens, RQ's set of queues. ARGV: id, tokens kept, fields and values of the record.
+_PUT = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('SADD', KEYS[4], KEYS[2])
+redis.call('RPUSH', KEYS[2], ARGV[1])
+redis.call('RPUSH', KEYS[3], 1)
+redis.call('LTRIM', KEYS[3], -ARGV[2], -1)
+return 1
+"""
 _NO_MIRROR, _EMPTY = -1, -2
 TOKENS_KEPT = 1000
 
@@ -50,6 +60,16 @@ def tokens_key(name: str) -> str:
 def taken_key(name: str) -> str:
     """Where an id is between the queue and the registration of its start."""
     return str(IntermediateQueue.get_intermediate_queue_key(queue_key(name)))
+
+
+def put(connection: "redis.Redis", name: str, rq_id: str, rq_job: Mapping[str, Any]) -> bool:
+    """Put a dispatch with RQ's record of it into the queue, and tell a worker that waits. Raises RedisError.
+
+    False where the record is there already. RQ itself does this in three round trips.
+    """
+    keys = [f"rq:job:{rq_id}", queue_key(name), tokens_key(name), "rq:queues"]
+    fields = [word for pair in rq_job.items() for word in pair]
+    return bool(connection.register_script(_PUT)(keys=keys, args=[rq_id, TOKENS_KEPT, *fields]))
 
 
 def wake(connection: "redis.Redis", name: str) -> None:

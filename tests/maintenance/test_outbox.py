@@ -16,6 +16,7 @@ from maintenance.taking import Taker
 from tests.maintenance import jobs
 from tests.queue import take
 from tests.services import Valkey
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.databases
 
@@ -150,6 +151,7 @@ def test_a_waiting_worker_is_woken_by_a_job(work: Work, path: str) -> None:
     assert taker.take(0) is None
     waiting = threading.Thread(target=lambda: found.append(taker.take(60)))
     waiting.start()
+    eventually(lambda: any(client["cmd"] == "blpop" for client in broker.quick().client_list()))
     row = jobs.write_line.enqueue(path=path, text="x")
     waiting.join(30)
     assert found == [None]
