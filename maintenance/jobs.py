@@ -1,15 +1,17 @@
-"""The jobs that keep the server tidy."""
+"""The jobs that keep the server tidy, and those that act on many jobs at once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from maintenance import cleanup, executor, progress
+from maintenance import cleanup, executor, matching, progress
 from maintenance.cleanup import Section
 from maintenance.errors import Refusal
 from maintenance.ledger import JobError, job
-from maintenance.tables import Queue
+from maintenance.models import Job
+from maintenance.selection import Selection
+from maintenance.tables import Drain, Queue
 
 # So long before its time is over a job stops by itself, with a report; what is left waits for the next night.
 SPARE_SECONDS = 15.0
@@ -47,3 +49,40 @@ def in_words(report: dict[str, Any]) -> str:
     words += [f"{report['errors']} could not be removed"] if report["errors"] else []
     words += ["more is left for the next time"] if report["unfinished"] else []
     return ", ".join(words)
+
+
+# Only one of them at a time, and one that is begun again passes over what it has done: see `before` in `Selection`.
+@job(queue=Queue.LOW, timeout=timedelta(hours=1), max_attempts=3, drain=Drain.HAND_BACK)
+def retry_matching(*, filters: Mapping[str, str]) -> None:
+    """Run again every failed or cancelled job that the filters mean. `filters` is what `Selection.stated` answers."""
+    _act(matching.retry, filters, "queued again")
+
+
+@job(queue=Queue.LOW, timeout=timedelta(hours=1), max_attempts=3, drain=Drain.HAND_BACK)
+def forget_matching(*, filters: Mapping[str, str]) -> None:
+    """Delete every failed or cancelled job that the filters mean, with its attempts."""
+    _act(matching.forget, filters, "forgotten")
+
+
+def _act(act: Callable[[Selection, matching.Tell], matching.Report], filters: Mapping[str, str], done: str) -> None:
+    selection = Selection.restored(filters)
+    total = matching.jobs(selection).count()
+
+    def tell(report: matching.Report) -> None:
+        progress.report(min(report.seen, total), total, report.in_words(done))
+        _stop_early(report.in_words(done))
+
+    report = act(selection, tell)
+    result = {"done": report.done, "refused": dict(report.refused)}
+    progress.report(max(report.seen, 1), max(report.seen, 1), report.in_words(done), result=result)
+
+
+def _stop_early(so_far: str) -> None:
+    """Raises JobError where somebody cancelled the job, or its time is nearly over. What was done stays done."""
+    current = executor.current()
+    if current is None:
+        return
+    if Job.objects.filter(pk=current.execution.job.pk, cancel_requested_at__isnull=False).exists():
+        raise JobError(f"Cancelled with {so_far}.", code="cancelled", permanent=True)
+    if current.seconds_left(math.inf) < SPARE_SECONDS:
+        raise JobError(f"The time was over with {so_far}; the rest follows.", code="incomplete")

@@ -1,6 +1,6 @@
 """Removing jobs: forgetting those that ended, and clearing a queue of those that wait."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -25,6 +25,13 @@ def forget(job_id: str) -> None:
     if row.status in Job.UNFINISHED:
         raise Refusal(f"The job is {row.status}; only one that ended can be forgotten.", code="not_ended")
     row.delete()
+
+
+@transaction.atomic
+def forget_failed(job_ids: Sequence[str]) -> int:
+    """Delete those of these jobs that failed or were cancelled, with their attempts; how many it were."""
+    still = Job.objects.select_for_update().filter(pk__in=job_ids, status__in=(Job.Status.FAILED, Job.Status.CANCELLED))
+    return Job.objects.filter(pk__in=[row.pk for row in still]).delete()[1].get(Job._meta.label, 0)
 
 
 def flush(before: datetime, progress: Progress) -> int:

@@ -20,7 +20,6 @@ class Page:
     icon: str
     view: str
     permission: str
-    query: str = ""
     count: Callable[[], int] | None = None
 
 
@@ -46,12 +45,12 @@ PAGES: dict[str, tuple[Page, ...]] = {
         Page(
             title="Failed jobs",
             icon="failed",
-            view="maintenance_job_changelist",
-            query="status__exact=failed",
+            view="maintenance_job_failed",
             permission="maintenance.view_job",
             count=failed_jobs,
         ),
-        Page(title="Queues", icon="queues", view="django_rq_home", permission="maintenance.view_operations"),
+        Page(title="Queues", icon="queues", view="queues", permission="maintenance.view_operations"),
+        Page(title="RQ dashboard", icon="workers", view="django_rq_home", permission="maintenance.view_operations"),
     ),
     "Records": (
         Page(
@@ -111,14 +110,17 @@ def _line(request: HttpRequest, site_name: str, page: Page) -> Line:
     return Line(
         title=page.title,
         icon=page.icon,
-        url=f"{path}?{page.query}" if page.query else path,
-        current=_is_current(request, path, page),
+        url=path,
+        current=_is_current(request, site_name, path, page),
         badge=f"{BADGE_MAX}+" if number > BADGE_MAX else str(number or ""),
     )
 
 
-def _is_current(request: HttpRequest, path: str, page: Page) -> bool:
+def _is_current(request: HttpRequest, site_name: str, path: str, page: Page) -> bool:
     if page.view == "index":
         return request.path == path
-    filtered = request.path == path and "status__exact=failed" in request.META.get("QUERY_STRING", "")
-    return request.path.startswith(path) and filtered == bool(page.query)
+    # The failed jobs stand below the address of the jobs, and below no other.
+    longer = [reverse(f"{site_name}:{one.view}") for pages in PAGES.values() for one in pages]
+    return request.path.startswith(path) and not any(
+        request.path.startswith(other) and len(other) > len(path) for other in longer
+    )

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from maintenance import broker, ledger
 from maintenance.models import Job
+from maintenance.selection import with_fingerprint
 
 
 class QueueFilter(SimpleListFilter):
@@ -33,6 +34,21 @@ class NameFilter(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Job]") -> "QuerySet[Job]":
         return _narrowed(request, queryset, "name", self.value())
+
+
+class FingerprintFilter(SimpleListFilter):
+    """By what broke the job; offered only where somebody comes from such a group."""
+
+    title = "group"
+    parameter_name = "fingerprint"
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[tuple[str, str]]:
+        value = self.value()
+        return [(value, "same error")] if value else []
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Job]") -> "QuerySet[Job]":
+        value = self.value()
+        return with_fingerprint(queryset, value) if value else queryset
 
 
 def _narrowed(request: HttpRequest, rows: "QuerySet[Job]", column: str, value: str | None) -> "QuerySet[Job]":

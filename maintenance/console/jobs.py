@@ -11,8 +11,8 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from maintenance.console import job_page, searching, verbs
-from maintenance.console.filters import NameFilter, QueueFilter
+from maintenance.console import failures, job_page, matching, searching, verbs
+from maintenance.console.filters import FingerprintFilter, NameFilter, QueueFilter
 from maintenance.console.lists import RecordAdmin
 from maintenance.models import Job
 from maintenance.templatetags import console
@@ -23,11 +23,11 @@ READING = ("GET", "HEAD")
 class JobAdmin(RecordAdmin):
     list_display = ("state", "name", "queue", "tried", "age", "took", "error")
     list_display_links = ("name",)
-    list_filter = ("status", QueueFilter, NameFilter)
+    list_filter = ("status", QueueFilter, NameFilter, FingerprintFilter)
     search_fields = ("pk",)  # shows the box; `get_search_results` does the work
     search_help_text = searching.HELP
     ordering = ("-id",)
-    actions = ("retry_selected", "cancel_selected")
+    actions = ("retry_selected", "cancel_selected", "forget_selected")
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Job]":
         return Job.objects.defer("arguments", "tags", "progress").order_by("-id")
@@ -40,6 +40,9 @@ class JobAdmin(RecordAdmin):
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(verbs.RETRY)
+
+    def has_forget_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(verbs.DELETE)
 
     @admin.display(description="status")
     def state(self, job: Job) -> str:
@@ -69,9 +72,19 @@ class JobAdmin(RecordAdmin):
     def cancel_selected(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
         verbs.cancel_all(request, _selected(queryset))
 
+    @admin.action(description="Forget the selected jobs", permissions=["forget"])
+    def forget_selected(self, request: HttpRequest, queryset: "QuerySet[Job]") -> None:
+        verbs.forget_all(request, _selected(queryset))
+
     def get_urls(self) -> list[URLPattern]:
         site = self.admin_site
         return [
+            path("failed/", site.admin_view(self.failed_view), name="maintenance_job_failed"),
+            path("failed/flush/", site.admin_view(self.flush_view), name="maintenance_job_flush"),
+            *(
+                path(f"all/{verb}/", site.admin_view(self.matching_view), {"verb": verb}, f"maintenance_job_all_{verb}")
+                for verb in matching.VERBS
+            ),
             path("<str:job_id>/retry/", site.admin_view(require_POST(self.retry_view)), name="maintenance_job_retry"),
             path(
                 "<str:job_id>/cancel/", site.admin_view(require_POST(self.cancel_view)), name="maintenance_job_cancel"
@@ -100,6 +113,22 @@ class JobAdmin(RecordAdmin):
             "may_cancel": may_act and job.status in Job.UNFINISHED,
         }
         return render(request, "console/job.html", context)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        allowed = [verb.name for verb in matching.VERBS.values() if request.user.has_perm(verb.permission)]
+        context = {"all_verbs": allowed if matching.is_offered(request.GET) else [], **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def matching_view(self, request: HttpRequest, verb: str) -> HttpResponse:
+        return matching.view(request, verb, self.admin_site.each_context(request))
+
+    def failed_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return failures.page(request, self.admin_site.each_context(request))
+
+    def flush_view(self, request: HttpRequest) -> HttpResponse:
+        return failures.flush(request, self.admin_site.each_context(request))
 
     def retry_view(self, request: HttpRequest, job_id: str) -> HttpResponse:
         return _carry_out(request, verbs.retry(request, job_id))

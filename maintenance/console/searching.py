@@ -4,10 +4,10 @@ from django.db.models import QuerySet
 
 from maintenance import ledger
 from maintenance.console.lists import COUNT_MAX
+from maintenance.errors import Invalid
 from maintenance.models import Job, JobTag
+from maintenance.selection import SEARCHED_MAX, newest
 
-# Errors have no index, so no more than the newest jobs are looked through.
-SEARCHED_MAX = 100_000
 HELP = (
     "Id or its beginning, job name, tag such as conversation:7, or words of an error "
     f"(in the newest {SEARCHED_MAX:,} jobs)."
@@ -37,12 +37,17 @@ def search(rows: "QuerySet[Job]", text: str) -> "QuerySet[Job]":
         return rows.filter(name=text)
     if _looks_like_tag(text):
         # No more than a list counts: a tag such as an agent's may be on every job.
-        newest = JobTag.objects.filter(tag=text).order_by("-job_id").values("job_id")
-        return rows.filter(pk__in=newest[: COUNT_MAX + 1])
-    return _newest(rows).filter(error__icontains=text)
+        tagged = JobTag.objects.filter(tag=text).order_by("-job_id").values("job_id")
+        return rows.filter(pk__in=tagged[: COUNT_MAX + 1])
+    return newest(rows).filter(error__icontains=text)
 
 
-def _newest(rows: "QuerySet[Job]") -> "QuerySet[Job]":
-    keys = Job.objects.order_by("-pk").values_list("pk", flat=True)
-    oldest = next(iter(keys[SEARCHED_MAX - 1 : SEARCHED_MAX]), None)
-    return rows.filter(pk__gte=oldest) if oldest else rows
+def filter_of(text: str) -> dict[str, str]:
+    """The same as a filter of a selection. Raises Invalid for an id, which means one job or a few neighbours."""
+    if not text:
+        return {}
+    if _looks_like_id(text) or _looks_like_id(text.rpartition("-")[0]):
+        raise Invalid("An id means one job. Open it, and act on it there.")
+    if text in ledger.names():
+        return {"name": text}
+    return {"tag" if _looks_like_tag(text) else "words": text}

@@ -7,12 +7,13 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
-from maintenance import ledger
+from maintenance import ledger, removal
 from maintenance.access import audit
 from maintenance.console.operators import operator
 from maintenance.errors import Refusal
 
 RETRY = "maintenance.retry_job"
+DELETE = "maintenance.delete_job"
 TERMINATE = "maintenance.terminate_worker"
 
 
@@ -46,6 +47,13 @@ def cancel_all(request: HttpRequest, job_ids: list[str], *, permission: str = RE
     _tell_together(request, "cancelled", [cancel(request, job_id, permission=permission) for job_id in job_ids])
 
 
+def forget_all(request: HttpRequest, job_ids: list[str]) -> None:
+    """Delete these jobs, of which each must have failed or been cancelled. Raises PermissionDenied."""
+    _tell_together(
+        request, "forgotten", [_audited(request, "job.forget", job_id, DELETE, _forget) for job_id in job_ids]
+    )
+
+
 def _audited(
     request: HttpRequest, verb: str, job_id: str, permission: str, act: Callable[[HttpRequest, str], Done]
 ) -> Done:
@@ -75,6 +83,12 @@ def _cancel(request: HttpRequest, job_id: str) -> Done:
     if ledger.cancel(job_id, by=operator(request)):
         return Done(True, "The job was cancelled. If it runs, it stops as soon as it looks.", job_id)
     return Done(False, "The job has ended already; there is nothing to cancel.", job_id)
+
+
+def _forget(request: HttpRequest, job_id: str) -> Done:
+    if removal.forget_failed([job_id]):
+        return Done(True, "The job was forgotten.", job_id)
+    return Done(False, "Only a failed or cancelled job can be forgotten.", job_id)
 
 
 def _tell_together(request: HttpRequest, what: str, all_done: list[Done]) -> None:

@@ -9,8 +9,8 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from conversations.models import Conversation
-from maintenance import tags
-from maintenance.console import lists, searching
+from maintenance import selection, tags
+from maintenance.console import lists
 from maintenance.console.jobs import JobAdmin
 from maintenance.console.masking import COVER, masked
 from maintenance.models import AuditEntry, Job
@@ -81,7 +81,7 @@ def test_it_finds_a_job_by_id_tag_name_and_error(bobs: Client, failed_job: Job) 
 
 def test_errors_are_searched_in_the_newest_jobs_only(bobs: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     old = make(status="failed", error="it broke")
-    monkeypatch.setattr(searching, "SEARCHED_MAX", 2)
+    monkeypatch.setattr(selection, "SEARCHED_MAX", 2)
     new = make(status="failed", error="it broke")
     assert listed(bobs, "?q=broke") == [new.pk, old.pk]
     make()

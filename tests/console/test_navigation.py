@@ -33,9 +33,12 @@ def test_every_page_of_the_sidebar_opens(bobs: Client, valkey: Valkey) -> None:
     [
         ("/admin/", "Overview"),
         ("/admin/maintenance/job/", "Jobs"),
-        ("/admin/maintenance/job/?status__exact=failed&queue=low", "Failed jobs"),
+        ("/admin/maintenance/job/failed/", "Failed jobs"),
+        ("/admin/maintenance/job/failed/flush/", "Failed jobs"),
+        ("/admin/maintenance/job/?status__exact=failed", "Jobs"),
         ("/admin/maintenance/job/?status__exact=running", "Jobs"),
-        ("/admin/django-rq/queues/0/details/", "Queues"),
+        ("/admin/django-rq/queues/0/details/", "RQ dashboard"),
+        ("/admin/queues/low/clear/", "Queues"),
         ("/admin/conversations/agent/add/", "Agents"),
     ],
 )
