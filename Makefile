@@ -9,6 +9,9 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hash
 # Checks and tests load the settings, which make a secret key: not in the folder of the real data.
 ELSEWHERE := unset DATABASE_URL REDIS_URL REDIS_HOST; folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export DATA_DIR="$$folder"
 
+# Much of the time of a test that starts processes is spent waiting; each process of these has servers of its own.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+
 .PHONY: help run test test-long lint venv packages packages-dev lock clean
 
 help: ## Show what can be made
@@ -19,9 +22,9 @@ run: packages ## Run the server with everything it needs, until Ctrl-C
 
 test: lint ## Check format, style, layers, types and migrations, and run the tests
 	@echo "Tests"
-	@$(ELSEWHERE) && $(BIN)/python -m pytest -m "not long"
+	@$(ELSEWHERE) && $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long"
 	@echo "Tests of jobs and turns on PostgreSQL"
-	@$(ELSEWHERE) && TEST_DATABASE=postgresql $(BIN)/python -m pytest -m "databases and not long"
+	@$(ELSEWHERE) && TEST_DATABASE=postgresql $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "databases and not long"
 
 test-long: packages-dev ## Run all tests, the long ones too
 	@$(ELSEWHERE) && $(BIN)/python -m pytest
