@@ -1,6 +1,6 @@
 """Failed jobs by what broke them, and getting rid of old ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,7 +52,7 @@ def groups() -> Sequence[Group]:
     return [_group(row, samples[row["sample"]], totals) for row in found if row["sample"] in samples]
 
 
-def _group(row: dict[str, Any], sample: Job, totals: dict[str, int]) -> Group:
+def _group(row: Mapping[str, Any], sample: Job, totals: dict[str, int]) -> Group:
     fingerprint = row["error_fingerprint"]
     number = max(row["number"], totals.get(fingerprint, 0))
     return Group(fingerprint, number, row["first"], row["last"], sample, older=number > row["number"])

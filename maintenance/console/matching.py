@@ -72,7 +72,7 @@ def of_query(query: QueryDict) -> Selection:
     unknown = {*query} - {*PARAMETERS, "q", "p", "e"}
     if unknown:
         raise BadRequest(f"There is no filter {', '.join(sorted(unknown))}.")
-    given = {PARAMETERS[name]: query[name] for name in query if name in PARAMETERS and query[name]}
+    given: dict[str, Any] = {PARAMETERS[name]: query[name] for name in query if name in PARAMETERS and query[name]}
     searched = searching.filter_of(query.get("q", "").strip())
     clash = {name for name in searched if name in given and given[name] != searched[name]}
     if clash:

@@ -72,7 +72,7 @@ def pause(request: HttpRequest, site: AdminSite, queue: str) -> HttpResponse:
         until: datetime | None = timezone.now() + durations.parse(span) if span else None
         at_once = pauses.pause(queue, operator(request), reason, until)
         later = "" if at_once else " Redis does not answer: the pause begins within seconds of its return."
-        return f"{queue} is paused. What is running goes on.{later}"
+        return f"The queue {queue} is paused. What is running goes on.{later}"
 
     return _carry_out(request, "queue.pause", queue, act, reason=reason[:500], until=span)
 
@@ -81,7 +81,7 @@ def pause(request: HttpRequest, site: AdminSite, queue: str) -> HttpResponse:
 def resume(request: HttpRequest, site: AdminSite, queue: str) -> HttpResponse:
     def act() -> str:
         was_paused = pauses.resume(queue, operator(request))
-        return f"Workers take from {queue} again." if was_paused else f"{queue} was not paused."
+        return f"Workers take from {queue} again." if was_paused else f"The queue {queue} was not paused."
 
     return _carry_out(request, "queue.resume", queue, act)
 
