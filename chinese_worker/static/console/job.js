@@ -7,7 +7,7 @@
     function changed(page, selector) {
         const now = document.querySelector(selector);
         const then = page.querySelector(selector);
-        if (now && then && now.innerHTML !== then.innerHTML) now.replaceWith(document.adoptNode(then));
+        if (now && then && !now.isEqualNode(then)) now.replaceWith(document.adoptNode(then));
     }
 
     async function refresh() {
