@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
@@ -46,8 +46,11 @@ async def serving(user: User | None = None) -> AsyncIterator[Client]:
 
 def serve(user: User | None, body: Body) -> None:
     async def run() -> None:
-        async with serving(user) as client:
-            await body(client)
+        try:
+            async with serving(user) as client:
+                await body(client)
+        finally:
+            connections.close_all()  # a task has connections of its own
 
     asyncio.run(run())
 
@@ -60,6 +63,13 @@ def path(conversation: Conversation) -> str:
 @pytest.fixture
 def writer(conversation: Conversation) -> Writer:
     return Writer(conversation)
+
+
+def in_thread(work: Callable[[], list[str]]) -> None:
+    try:
+        work()
+    finally:
+        connections.close_all()
 
 
 def text(events: list[Event], kind: str = "content") -> str:
@@ -115,7 +125,7 @@ def test_a_real_run_streams_what_it_stores(
     async def body(client: Client) -> None:
         run = runs.start(conversation, "Say this again, with an é and 𝄞.")
         async with client.open(path) as stream:
-            await asyncio.to_thread(work)
+            await asyncio.to_thread(in_thread, work)
             events = await stream.rest()
         answer = run.messages.get(role="assistant")
         assert text(events) == answer.content != ""
@@ -412,7 +422,7 @@ def test_f37_a_real_run_loses_nothing_when_redis_forgets_everything(
     async def body(client: Client) -> None:
         run = runs.start(conversation, script(*[step for word in words for step in (say(word), wait(20))]))
         async with client.open(path) as stays:
-            working = asyncio.create_task(asyncio.to_thread(work))
+            working = asyncio.create_task(asyncio.to_thread(in_thread, work))
             begun = await stays.until("text_chunk")
             for _ in range(3):
                 await asyncio.to_thread(broker.quick().flushall)
