@@ -32,7 +32,8 @@ def test_an_empty_page_says_so(bobs: Client) -> None:
 
 
 def test_jobs_are_grouped_by_what_broke_them(bobs: Client) -> None:
-    first, last = failed(ago=5 * HOUR, error_fingerprint=A), failed(ago=2 * HOUR, error_fingerprint=A)
+    first = failed(id="1".zfill(32), ago=5 * HOUR, error_fingerprint=A)
+    last = failed(id="2".zfill(32), ago=2 * HOUR, error_fingerprint=A)
     lone = failed(ago=HOUR, name="always_fails", error_fingerprint=B, error="timeout: Too long.")
     failed(error_fingerprint=B, status="cancelled")
     found = shown(bobs)
