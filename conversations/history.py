@@ -14,24 +14,24 @@ def of_run(run: Run) -> list[Message]:
     What a failed run said of which there is a retry is left out, but for its tool calls with their answers: the retry
     goes on from there.
     """
-    before = Q(position__lte=run.user_message.position) if run.user_message.position is not None else Q()
-    # Tools that a failed run has called are not called again by its retry: their answers are there.
-    exchanged = Q(run__in=_retried(run)) & (Q(role=Message.Role.TOOL) | Q(tool_calls__isnull=False))
+    seen = Q(run=run)
+    seen |= Q(position__lte=run.user_message.position) if run.user_message.position is not None else Q()
+    if run.retry_of_id:
+        # Tools that a failed run has called are not called again by its retry: their answers are there.
+        calls = ToolCall.objects.filter(run__in=_retried(run))
+        seen |= Q(pk__in=calls.values("message")) | Q(run__in=calls.values("run"), role=Message.Role.TOOL)
     superseded = Run.objects.filter(conversation=run.conversation_id, retry_of__isnull=False).values("retry_of")
     messages: QuerySet[Message] = (
-        Message.objects.filter(
-            before | Q(run=run) | exchanged, conversation=run.conversation_id, position__isnull=False
-        )
+        Message.objects.filter(seen, conversation=run.conversation_id, position__isnull=False)
         .exclude(Q(status=Message.Status.INCOMPLETE) & Q(run__in=superseded))
         .order_by("position")
-        .distinct()
         .prefetch_related(Prefetch("tool_calls", queryset=ToolCall.objects.order_by("position")))
     )
     return list(messages)
 
 
 def _retried(run: Run) -> list[int]:
-    """The runs that this one is the retry of, one after another. No query where it is none."""
+    """The runs that this one is the retry of, one after another."""
     found: list[int] = []
     older = run.retry_of_id
     while older:

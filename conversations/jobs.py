@@ -91,13 +91,15 @@ def process_turn(*, run_id: int) -> None:
         draft, cancellation = turns.draft(run, messages), Cancellation()
         with Publisher(run, draft, cancellation) as publish, _kept(run, draft, publish):
             message = turns.stored_reply(run, messages)
+            asks = message is not None and message.tool_calls.exists()
             if message is None:
                 request, run.context_trimmed = turns.request(run, snapshot, resolved.config, messages)
                 _announce(run, publish, resolved.config.model)
                 reply = resolved.backend.stream(request, publish.text, cancellation)  # 6. call the backend, streaming
                 message = _record(run, draft, reply, request, publish)  # 7. store it with its tool calls,
-            waiting = tools.process(run, message, publish)  # then process those
-        _conclude(run, message, waiting)  # 8. wait, complete, or the next turn
+                asks = turns.asks_for_tools(reply)
+            waiting = asks and tools.process(run, message, publish)  # then process those
+        _conclude(run, message, asks, waiting)  # 8. wait, complete, or the next turn
     return None
 
 
@@ -191,14 +193,14 @@ def _record(run: Run, draft: journal.Draft, reply: Reply, request: ChatRequest, 
     return turns.record(run, draft, reply, turns.usage_of(reply, request))
 
 
-def _conclude(run: Run, message: Message, waiting: bool) -> None:
+def _conclude(run: Run, message: Message, asks: bool, waiting: bool) -> None:
     if waiting:
         return
-    if message.tool_calls.exists():
+    if asks:
         _next_turn(run)
     else:
         status, reason = turns.conclusion(message)
-        _end(run, status, reason=reason)
+        _end(run, status, said=message, reason=reason)
 
 
 @transaction.atomic

@@ -53,13 +53,31 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
 
     @extend_schema_field(ToolCallSerializer(many=True, allow_null=True))
     def get_tool_calls(self, message: Message) -> Any:
-        return ToolCallSerializer(message.tool_calls.all(), many=True).data or None
+        return [_tool_call.to_representation(call) for call in message.tool_calls.all()] or None
 
     def get_attachments(self, message: Message) -> list[dict[str, Any]]:
         return []
 
 
-def last_answer(run_id: int) -> Any:
+class _PlainMessageSerializer(MessageSerializer):
+    """Of a message that asks for no tool: it is not looked whether it does."""
+
+    def get_tool_calls(self, message: Message) -> Any:
+        return None
+
+
+# Made once: to make one takes longer than to use it.
+_tool_call = ToolCallSerializer()
+_message = MessageSerializer()
+_plain = _PlainMessageSerializer()
+
+
+def last_answer(run_id: int) -> list[Any]:
     """The newest thing the assistant said in this run, as a list of at most one message."""
     said = Message.objects.filter(run=run_id, role=Message.Role.ASSISTANT).prefetch_related("tool_calls")
-    return MessageSerializer(said.order_by("-position")[:1], many=True).data
+    return [_message.to_representation(message) for message in said.order_by("-position")[:1]]
+
+
+def plain_answer(message: Message) -> list[Any]:
+    """The same of a message at hand, which asks for no tool."""
+    return [_plain.to_representation(message)]

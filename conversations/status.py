@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from conversations.models import Conversation, Run
-from conversations.shapes import last_answer
+from conversations.models import Conversation, Message, Run
+from conversations.shapes import last_answer, plain_answer
 
 Status = Run.Status
 
@@ -95,8 +95,8 @@ def _ending(run: Run) -> dict[str, Any]:
     return {}
 
 
-def terminal_event(run: Run) -> tuple[str, dict[str, Any]]:
-    """Name and data of the event that ends a run's stream, from the database. Two queries for the last message.
+def terminal_event(run: Run, said: Message | None = None) -> tuple[str, dict[str, Any]]:
+    """Name and data of the event that ends a run's stream. `said` is its answer; where it is not given, two queries.
 
     Raises ValueError for a run that has not ended.
     """
@@ -105,5 +105,9 @@ def terminal_event(run: Run) -> tuple[str, dict[str, Any]]:
     name = wire(run)
     data: dict[str, Any] = {"status": name, "stats": stats(run), **_ending(run)}
     if name == "completed":
-        data |= {"usage": usage(run), "timings": timings(run), "messages": last_answer(run.pk)}
+        data |= {
+            "usage": usage(run),
+            "timings": timings(run),
+            "messages": plain_answer(said) if said else last_answer(run.pk),
+        }
     return name, data

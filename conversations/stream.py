@@ -20,7 +20,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from conversations import journal, status
-from conversations.models import Run
+from conversations.models import Message, Run
 from maintenance import streams
 from models_registry.backends.base import Cancellation, DeltaType
 
@@ -64,9 +64,9 @@ def envelope(run: Run, turn: int, seq: int) -> dict[str, Any]:
     }
 
 
-def announce_end(run: Run) -> None:
+def announce_end(run: Run, said: Message | None = None) -> None:
     """Append the terminal event of a run that has ended. Where Redis is away, readers get it from the database."""
-    name, data = status.terminal_event(run)
+    name, data = status.terminal_event(run, said)
     try:
         streams.append(key(run.conversation_id), [(name, {**data, **envelope(run, run.turn_count, run.last_seq)})])
     except RedisError as error:

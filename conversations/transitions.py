@@ -66,11 +66,19 @@ def follow(run: Run) -> None:
     Conversation.objects.filter(pk=run.conversation_id).update(**changes)
 
 
-def end(run: Run, to: Status, *, held_by: str | None = None, origin: Iterable[str] = (), **changes: Any) -> Run | None:
+def end(
+    run: Run,
+    to: Status,
+    *,
+    held_by: str | None = None,
+    origin: Iterable[str] = (),
+    said: Message | None = None,
+    **changes: Any,
+) -> Run | None:
     """Make the run terminal and promote the next one, which is returned for the caller to enqueue.
 
-    Call it inside a transaction. Raises AlreadyMoved where the run was not in a state that may end so. Its terminal
-    event follows the commit.
+    `said` is its answer, where the caller has it: the database is not asked for it then. Call it inside a transaction.
+    Raises AlreadyMoved where the run was not in a state that may end so. Its terminal event follows the commit.
     """
     lock(run.conversation_id)
     ended = {
@@ -84,7 +92,7 @@ def end(run: Run, to: Status, *, held_by: str | None = None, origin: Iterable[st
         raise AlreadyMoved(run)
     if to not in (Status.COMPLETED, Status.INCOMPLETE):
         _close_messages(run)
-    after_commit(stream.announce_end, run)
+    after_commit(stream.announce_end, run, said)
     return promote(run.conversation_id)
 
 

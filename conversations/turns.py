@@ -137,10 +137,15 @@ def record(run: Run, written: journal.Draft, reply: Reply, usage: Usage) -> Mess
         created_at=timezone.now(),
     )
     message.save(force_insert=not written.stored, force_update=written.stored)
-    if reply.whole:
+    if asks_for_tools(reply):
         tools.store(run, message, reply.tool_calls)
     written.message_id = message.pk
     return message
+
+
+def asks_for_tools(reply: Reply) -> bool:
+    """Of a reply that broke off no call is run: there may be more of it, or less than was meant."""
+    return reply.whole and bool(reply.tool_calls)
 
 
 def stored_reply(run: Run, messages: Sequence[Message]) -> Message | None:

@@ -14,7 +14,7 @@ def conversations_of(request: Request) -> QuerySet[Conversation]:
 
 
 def conversation_of(request: Request, pk: int) -> Conversation:
-    return get_object_or_404(conversations_of(request), pk=pk)
+    return get_object_or_404(conversations_of(request).select_related("agent"), pk=pk)
 
 
 def runs_of(request: Request) -> QuerySet[Run]:
