@@ -27,4 +27,5 @@ def write(jobs: Sequence[Job]) -> None:
 
 def jobs_tagged(tag: str) -> QuerySet[Job]:
     """Jobs that have this tag, newest first."""
-    return Job.objects.filter(tag_rows__tag=tag)
+    # By the tag's own column, whose index has them in this order: SQLite would sort all jobs that have the tag.
+    return Job.objects.filter(tag_rows__tag=tag).order_by("-tag_rows__job_id")

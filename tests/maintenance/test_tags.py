@@ -1,5 +1,5 @@
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from maintenance import tags
@@ -21,6 +21,13 @@ def test_a_job_is_found_by_each_of_its_tags_and_shows_them_in_order() -> None:
     assert list(tags.jobs_tagged("run:5")) == [row]
     assert set(tags.jobs_tagged("conversation:7")) == {row, other}
     assert list(tags.jobs_tagged("conversation")) == []
+
+
+def test_the_newest_job_of_a_common_tag_is_found_without_sorting() -> None:
+    rows = [enqueue("agent:1") for _ in range(3)]
+    assert list(tags.jobs_tagged("agent:1")) == sorted(rows, key=lambda row: row.pk, reverse=True)
+    if connection.vendor == "sqlite":  # PostgreSQL's plan depends on how many there are
+        assert "TEMP B-TREE" not in tags.jobs_tagged("agent:1").explain()
 
 
 def test_a_tag_that_is_given_twice_is_there_once() -> None:
