@@ -11,12 +11,14 @@ from tests import services
 NAME = "PostgreSQL" if "--postgres" in sys.argv else "SQLite"
 
 
-def _start() -> None:
+def _start() -> list[int]:
     programs = services.postgres_folder()
     if programs is None:
         raise SystemExit("PostgreSQL is not installed.")
-    os.environ["DATABASE_URL"] = services.start_postgres(programs).url
+    server = services.start_postgres(programs)
+    os.environ["DATABASE_URL"] = server.url
+    return [int((server.folder / "data" / "postmaster.pid").read_text().split()[0])]
 
 
-if NAME == "PostgreSQL":
-    _start()
+# The server's process, where there is one.
+PROCESSES = _start() if NAME == "PostgreSQL" else []

@@ -1,24 +1,21 @@
 """A host with Valkey and the pools of workers on it, whose parts can be killed, and whose dead are started again."""
 
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from django.conf import settings
 from django.core.management import call_command
 
 from benchmarks import ground
-from maintenance.process import die_with_parent, title_of
+from maintenance.process import title_of
 
 POOL = "rqworker: ai-workers/"
 LOW = "rqworker: low-priority/"
@@ -120,23 +117,11 @@ class Host:
 
     def _start_valkey(self) -> None:
         self._valkey_due = 0.0
-        self.valkey = self._start("valkey", ground.VALKEY.command)
+        self.valkey = ground.start_valkey()
 
     def _start_master(self) -> None:
-        self.master = self._start("workers", (sys.executable, "manage.py", "runworkers"))
-
-    def _start(self, name: str, command: Sequence[str]) -> "subprocess.Popen[bytes]":
-        with (ground.FOLDER / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                command,
-                cwd=settings.BASE_DIR,
-                env={**os.environ, **ground.WORKERS, "AI_WORKERS_PROCESSES": str(self._workers)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=partial(die_with_parent, os.getpid()),
-            )
+        command = (sys.executable, "manage.py", "runworkers")
+        self.master = ground.start("workers", command, AI_WORKERS_PROCESSES=str(self._workers))
 
 
 def children(pid: int) -> list[int]:

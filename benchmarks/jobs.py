@@ -3,7 +3,7 @@
 import time
 from datetime import timedelta
 
-from benchmarks import marks
+from benchmarks import marks, notes
 from maintenance.ledger import job
 from maintenance.tables import Queue
 
@@ -21,12 +21,13 @@ def marked(*, seconds: float) -> None:
     marks.write(marks.DONE)
 
 
-@job(queue=Queue.DEFAULT, timeout=timedelta(seconds=60), max_attempts=1)
-def nothing() -> None:
-    """Costs what the queue costs."""
+@job(queue=Queue.DEFAULT, timeout=timedelta(minutes=5), max_attempts=1)
+def note(*, path: str) -> None:
+    """Note when it began."""
+    notes.note(path=path)
 
 
 @job(queue=Queue.DEFAULT, timeout=timedelta(minutes=5), max_attempts=1)
-def sleeps(*, seconds: float) -> None:
-    """Keeps a worker busy without using its processor."""
-    time.sleep(seconds)
+def hold(*, path: str, until: str) -> None:
+    """Note when it began, and wait for a file."""
+    notes.hold(path=path, until=until)

@@ -8,6 +8,11 @@ from django.conf import settings
 
 pytestmark = pytest.mark.acceptance
 
+ROWS = (
+    "pick-up p50, ms", "pick-up p99, ms", "enqueue, jobs/s", "no-op jobs/s, 2 workers", "CPU per no-op job, ms",
+    "2 slots idle, MiB", "2 slots busy, MiB",
+)  # fmt: skip
+
 
 def printed(module: str, *options: str) -> str:
     ran = subprocess.run(
@@ -23,5 +28,11 @@ def printed(module: str, *options: str) -> str:
 
 
 def test_workers_are_stopped_and_redis_loses_its_data() -> None:
-    table = printed("faults", "--stops", "3", "--flushes", "1", "--workers", "2", "--pause", "0.3")
+    table = printed("faults", "--stops", "2", "--flushes", "1", "--workers", "2", "--pause", "0.3")
     assert [row for row in ("stops", "flushes") if f"\n{row} " not in table] == []
+
+
+def test_the_queues_are_compared() -> None:
+    table = printed("queue", "--quick")
+    assert [row for row in ROWS if f"\n{row} " not in table] == []
+    assert "Celery: not installed" in table or " Celery " in table
