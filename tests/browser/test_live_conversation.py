@@ -1,10 +1,9 @@
-import pytest
-
 """A conversation as its operator sees it happen."""
 
 import json
 import re
 
+import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
