@@ -7,6 +7,7 @@ Workers are forked from the master, with Django and all job modules loaded once:
     USR2, CONT  take no more jobs; go on
 """
 
+import gc
 import json
 import logging
 import os
@@ -126,11 +127,17 @@ class Master:
     # Its workers
 
     def _fill(self) -> None:
-        for slot in self.slots:
-            if slot.to_fill():
-                self._start(slot)
+        empty = [slot for slot in self.slots if slot.to_fill()]
+        if not empty:
+            return
+        mirrored = _mirror()
+        # A child's collector would copy what it walks through.
+        gc.collect()
+        gc.freeze()
+        for slot in empty:
+            self._start(slot, mirrored)
 
-    def _start(self, slot: Slot) -> None:
+    def _start(self, slot: Slot, mirrored: bool) -> None:
         # Open connections would be shared with the child.
         connections.close_all()
         queues.forget()
@@ -139,7 +146,7 @@ class Master:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
-            _be_worker(slot, parent, paused=self.state is State.PAUSED)
+            _be_worker(slot, parent, paused=self.state is State.PAUSED, mirrored=mirrored)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         slot.filled(pid)
 
@@ -174,6 +181,7 @@ class Master:
             for slot in self.slots:
                 if slot.pid and os.waitpid(slot.pid, os.WNOHANG)[0]:
                     slot.pid = 0
+            self._tick()
             time.sleep(0.05)
         self._signal(signal.SIGKILL)
 
@@ -218,7 +226,16 @@ def _load(pool: Pool) -> tuple[int, float]:
     return found["count"], oldest
 
 
-def _be_worker(slot: Slot, parent: int, *, paused: bool) -> NoReturn:
+def _mirror() -> bool:
+    """Have Redis know which queues are paused before a worker starts, which does without the database then."""
+    try:
+        pauses.mirror()
+    except (RedisError, DatabaseError):
+        return False
+    return True
+
+
+def _be_worker(slot: Slot, parent: int, *, paused: bool, mirrored: bool) -> NoReturn:
     code = 1
     try:
         process.die_with_parent(parent)
@@ -227,7 +244,9 @@ def _be_worker(slot: Slot, parent: int, *, paused: bool) -> NoReturn:
         for sig in SIGNALS:
             signal.signal(sig, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        worker = make_worker(slot.pool.queues, label=slot.label, memory_mb=slot.pool.memory_mb, paused=paused)
+        worker = make_worker(
+            slot.pool.queues, label=slot.label, memory_mb=slot.pool.memory_mb, paused=paused, mirrored=mirrored
+        )
         worker.work(logging_level="WARNING")
         code = 0
     except SystemExit as stop:

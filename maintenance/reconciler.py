@@ -40,7 +40,10 @@ def reconcile() -> None:
 
 
 class Tick:
-    """One process's turn at leading. Call it often; it acts at most every `RECONCILE_SECONDS`, and only as leader."""
+    """One process's turn at leading. Call it often; it acts at most every `RECONCILE_SECONDS`, and only as leader.
+
+    `holder` is its name; without one it leaves the lead to others.
+    """
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
@@ -50,7 +53,7 @@ class Tick:
 
     def __call__(self) -> None:
         now = time.monotonic()
-        if now < self._next:
+        if not self.holder or now < self._next:
             return
         self._next = now + settings.RECONCILE_SECONDS
         try:

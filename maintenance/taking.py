@@ -83,17 +83,25 @@ def wake(connection: "redis.Redis", name: str) -> None:
 class Taker:
     """Takes from these queues, the most urgent first.
 
-    `mirror` writes which queues are paused: before the first take, and whenever Redis has lost it.
+    `mirror` writes which queues are paused: before the first take, unless that was `mirrored` by somebody who started
+    this one, and whenever Redis has lost it.
     """
 
-    def __init__(self, connection: "redis.Redis", names: Sequence[str], mirror: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        connection: "redis.Redis",
+        names: Sequence[str],
+        mirror: Callable[[], object],
+        *,
+        mirrored: bool = False,
+    ) -> None:
         self._connection = connection
         self._names = names
         self._keys = [MIRRORED, PAUSED]
         self._keys += [key for name in names for key in (queue_key(name), taken_key(name), tokens_key(name))]
         self._script = connection.register_script(_TAKE)
         self._mirror = mirror
-        self._begun = False
+        self._begun = mirrored
 
     def take(self, wait_seconds: int) -> tuple[str, str] | None:
         """Queue and RQ id of the next dispatch. Where there is none it waits for one to come and answers None.

@@ -48,16 +48,20 @@ class LedgerWorker(Worker):  # type: ignore[misc]
     log_result_lifespan = False
     log_job_description = False
 
-    def __init__(self, *args: Any, label: str = "", memory_mb: int = 0, paused: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, label: str = "", memory_mb: int = 0, paused: bool = False, mirrored: bool = False,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         kwargs |= {"serializer": JSONSerializer, "worker_ttl": 30, "job_monitoring_interval": 5}
         super().__init__(*args, **kwargs)
         self._horse: Horse | None = None
         self._in_pool = bool(label)
         self._label = label or f"{','.join(self.queue_names())}/{self.name[:8]}"
-        self._tick = Tick(f"{socket.gethostname()}/{self.name}")
+        # The master of a pool does this for its workers: it costs each of them a connection, and 10 MB of its own.
+        self._tick = Tick("" if label else f"{socket.gethostname()}/{self.name}")
         self._memory_bytes = memory_mb * 1024 * 1024
         self._paused = paused
-        self._taker = Taker(self.connection, self.queue_names(), pauses.mirror_from_worker)
+        self._taker = Taker(self.connection, self.queue_names(), pauses.mirror_from_worker, mirrored=mirrored)
         self._beat_due = 0.0
 
     def procline(self, message: str) -> None:

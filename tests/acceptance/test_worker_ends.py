@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from maintenance.models import Job
+from maintenance import broker, leadership
+from maintenance.models import Job, Lease, QueuePause
+from maintenance.tables import Queue
+from maintenance.taking import MIRRORED
 from tests.acceptance.conftest import Workers
 from tests.maintenance import jobs
 from tests.processes import command_line, until
+from tests.services import Valkey
 
 pytestmark = pytest.mark.acceptance
 
@@ -64,3 +68,34 @@ def test_a_worker_that_is_told_twice_to_stop_finishes_its_job(workers: Workers, 
     (tmp_path / "go").touch()
     assert workers.master.wait(20) == 0
     assert [attempt.outcome for attempt in Job.objects.get(pk=row.pk).executions.all()] == ["succeeded"]
+
+
+def test_a_master_goes_on_leading_while_it_waits_for_its_workers(workers: Workers, path: str, tmp_path: Path) -> None:
+    row = jobs.waits_for_file.enqueue(path=path, until=str(tmp_path / "go"))
+    worker_with(workers, row)
+    assert workers.master
+    workers.master.terminate()
+    until(lambda: len(workers.pids()) < 7)
+    lease = Lease.objects.get(name=leadership.LEADER)
+    until(lambda: Lease.objects.filter(pk=lease.pk, holder=lease.holder, expires_at__gt=lease.expires_at))
+    assert lease.holder.endswith(f"master-{workers.master.pid}")
+    (tmp_path / "go").touch()
+    assert workers.master.wait(20) == 0
+    assert leadership.leader() == ""
+
+
+def test_workers_start_with_the_pauses_that_the_database_knows(
+    valkey: Valkey, transactional_db: None, path: str
+) -> None:
+    QueuePause.objects.create(queue=Queue.DEFAULT.value, reason="a disk is full")
+    broker.quick().set(MIRRORED, 1)  # Redis remembers that nothing is paused
+    waiting = jobs.write_line.enqueue(path=path, text="paused")
+    workers = Workers()
+    try:
+        workers.start()
+        urgent = jobs.write_line.on(Queue.HIGH).enqueue(path=path, text="urgent")
+        until(lambda: is_completed(urgent))
+        assert Job.objects.get(pk=waiting.pk).status == "queued"
+        assert lines(path) == ["urgent"]
+    finally:
+        workers.kill()
