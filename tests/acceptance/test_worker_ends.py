@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from maintenance import broker, leadership
 from maintenance.models import Job, Lease, QueuePause
@@ -87,6 +89,9 @@ def test_a_master_goes_on_leading_while_it_waits_for_its_workers(workers: Worker
 def test_workers_start_with_the_pauses_that_the_database_knows(
     valkey: Valkey, transactional_db: None, path: str
 ) -> None:
+    # The master of another host leads: this one's workers start before that one looks again.
+    later = timezone.now() + timedelta(hours=1)
+    Lease.objects.create(name=leadership.LEADER, holder="another host", expires_at=later)
     QueuePause.objects.create(queue=Queue.DEFAULT.value, reason="a disk is full")
     broker.quick().set(MIRRORED, 1)  # Redis remembers that nothing is paused
     waiting = jobs.write_line.enqueue(path=path, text="paused")
