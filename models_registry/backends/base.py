@@ -7,6 +7,7 @@ returns the whole `Reply`. It raises only `models_registry.errors`. It stores no
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -137,6 +138,37 @@ class Capabilities:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelDetails:
+    """What a server tells of one of its models. Zero, empty and None mean: it does not tell.
+
+    `context_length` is the model's own maximum in tokens, `loaded_context_length` that of the window it is loaded
+    with; `capabilities` such as completion, tools, vision, thinking.
+    """
+
+    name: str
+    size_bytes: int = 0
+    family: str = ""
+    parameter_size: str = ""
+    quantisation: str = ""
+    context_length: int = 0
+    loaded_context_length: int = 0
+    capabilities: Sequence[str] | None = None
+    digest: str = ""
+    loaded: bool | None = None
+    modified_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullProgress:
+    """One thing that a server says while it pulls. `digest` and the bytes are there for a layer on its way."""
+
+    phase: str
+    digest: str = ""
+    total: int | None = None
+    completed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """Answer of a short probe. `status` is available, unreachable or misconfigured."""
 
@@ -177,6 +209,7 @@ class Cancellation:
 
 
 OnDelta = Callable[[DeltaType, str], None]
+OnProgress = Callable[[PullProgress], None]
 
 
 class Backend(Protocol):
@@ -195,4 +228,40 @@ class Backend(Protocol):
 
     def health(self) -> Health:
         """Probe the server with short limits. Never raises."""
+        ...
+
+    def models(self) -> Sequence[ModelDetails]:
+        """Every model that the server lists, with all it tells of them. Raises BackendError."""
+        ...
+
+
+class ModelManager(Backend, Protocol):
+    """What a driver whose capabilities say `model_management` can do besides. All of it raises BackendError."""
+
+    def show(self, model: str) -> ModelDetails:
+        """One model with all the server tells. Raises ModelNotFound."""
+        ...
+
+    def canonical(self, model: str) -> str:
+        """The one name under which the server knows what this name means: two of the same pull are one."""
+        ...
+
+    def pull(self, model: str, on_progress: OnProgress, cancellation: Cancellation, timeouts: Timeouts) -> None:
+        """Download a model; returns only when the server has said that it succeeded. Raises Cancelled too."""
+        ...
+
+    def delete(self, model: str) -> None:
+        """Remove a model from the server. Raises ModelNotFound."""
+        ...
+
+    def load(self, model: str, config: ModelConfig, cancellation: Cancellation, timeouts: Timeouts) -> None:
+        """Bring a model into memory with the load-time options of `config`, and wait until it is there."""
+        ...
+
+    def unload(self, model: str) -> None:
+        """Free the memory that a model takes."""
+        ...
+
+    def is_loaded(self, model: str, config: ModelConfig) -> bool:
+        """Whether a call with `config` would find it in memory as it needs it. Short limits."""
         ...
