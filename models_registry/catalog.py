@@ -1,27 +1,19 @@
 """Which backends there are, by name, and one of them made ready for a call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 
 from maintenance.errors import Invalid
-from models_registry import config
-from models_registry.backends import fake, openai_options
+from models_registry import config, drivers, environment
 from models_registry.backends.base import Backend, ModelConfig
-from models_registry.backends.fake import FakeBackend
-from models_registry.backends.openai import OpenAIBackend
-from models_registry.backends.options import DriverOptions
 from models_registry.backends.settings import BackendSettings
 from models_registry.config import ConfigWarning
 from models_registry.errors import BackendMisconfigured
 
-EMBEDDED_MODEL = "smollm2-135m-instruct"
-OPENAI_URL = "https://api.openai.com/v1"
-OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
 ALIASES = {"claude": "anthropic"}
-DRIVERS: dict[str, Callable[[BackendSettings], Backend]] = {"openai": OpenAIBackend, "fake": FakeBackend}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,42 +27,8 @@ class Resolved:
 
 
 def configured() -> dict[str, BackendSettings]:
-    """The backends that the environment names, by name; the first is the default unless a setting says otherwise."""
-    found: list[BackendSettings] = []
-    if settings.OPENAI_BASE_URL or settings.OPENAI_API_KEY:
-        found.append(_openai())
-    if settings.EMBEDDED_MODEL_URL:
-        found.append(_embedded())
-    if settings.FAKE_BACKEND:
-        found.append(BackendSettings(name="fake", driver="fake", model="echo"))
-    return {backend.name: backend for backend in found}
-
-
-def _openai() -> BackendSettings:
-    official = settings.OPENAI_BASE_URL.rstrip("/") in ("", OPENAI_URL)
-    return BackendSettings(
-        name="openai",
-        driver="openai",
-        base_url=settings.OPENAI_BASE_URL or OPENAI_URL,
-        api_key=settings.OPENAI_API_KEY,
-        model=settings.OPENAI_MODEL or (OPENAI_DEFAULT_MODEL if official else ""),
-        context_length=settings.OPENAI_CONTEXT_TOKENS,
-        extensions=not official,
-    )
-
-
-def _embedded() -> BackendSettings:
-    # The model is small: cooler sampling keeps it to the point, and a short reply leaves room in its window.
-    return BackendSettings(
-        name="embedded",
-        driver="openai",
-        base_url=settings.EMBEDDED_MODEL_URL,
-        model=EMBEDDED_MODEL,
-        options={"temperature": 0.2, "top_p": 0.9, "max_tokens": 1024},
-        context_length=settings.EMBEDDED_MODEL_CONTEXT_TOKENS,
-        extensions=True,
-        function_calling=False,
-    )
+    """The backends there are, by name; the first is the default unless a setting says otherwise."""
+    return environment.backends()
 
 
 def default_name() -> str:
@@ -92,7 +50,7 @@ def find(name: str) -> BackendSettings | None:
 
 
 def backend(chosen: BackendSettings) -> Backend:
-    return DRIVERS[chosen.driver](chosen)
+    return drivers.backend(chosen)
 
 
 def resolve(name: str, model_config: Mapping[str, Any]) -> Resolved:
@@ -117,13 +75,7 @@ def resolve(name: str, model_config: Mapping[str, Any]) -> Resolved:
 
 def _normalise(chosen: BackendSettings, model_config: Mapping[str, Any]) -> tuple[ModelConfig, list[ConfigWarning]]:
     own = {**chosen.options, "model": chosen.model or None}
-    return config.normalise(_options(chosen), own, model_config, context_length=chosen.context_length)
-
-
-def _options(chosen: BackendSettings) -> DriverOptions:
-    if chosen.driver == "fake":
-        return fake.OPTIONS
-    return openai_options.COMPATIBLE if chosen.extensions else openai_options.OFFICIAL
+    return config.normalise(drivers.options(chosen), own, model_config, context_length=chosen.context_length)
 
 
 def _canonical(name: str) -> str:

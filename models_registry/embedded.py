@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from models_registry.catalog import EMBEDDED_MODEL
+from models_registry.environment import EMBEDDED_MODEL
 
 try:
     import xllamacpp

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from maintenance.errors import Invalid
-from models_registry import catalog
+from models_registry import catalog, environment
 from models_registry.backends.fake import FakeBackend
 from models_registry.backends.openai import OpenAIBackend
 from models_registry.errors import BackendMisconfigured
@@ -67,7 +67,7 @@ def test_the_embedded_model_has_the_window_of_its_servers_slots(settings: Any) -
     resolved = catalog.resolve("embedded", {"context_length": 100_000})
     assert isinstance(resolved.backend, OpenAIBackend)
     assert resolved.backend.name == "embedded"
-    assert (resolved.config.model, resolved.config.context_length) == (catalog.EMBEDDED_MODEL, 2048)
+    assert (resolved.config.model, resolved.config.context_length) == (environment.EMBEDDED_MODEL, 2048)
     assert resolved.config.max_tokens == 1024
     assert [warning["field"] for warning in resolved.warnings] == ["context_length"]
 

@@ -16,7 +16,7 @@ from models_registry import embedded
 from models_registry.backends.base import Cancellation, ModelConfig
 from models_registry.backends.openai import OpenAIBackend
 from models_registry.backends.settings import BackendSettings
-from models_registry.catalog import EMBEDDED_MODEL
+from models_registry.environment import EMBEDDED_MODEL
 from models_registry.errors import Cancelled, ContextWindowExceeded
 from tests.models_registry.conftest import Calling, Listener, chat
 from tests.processes import until

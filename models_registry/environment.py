@@ -1,0 +1,50 @@
+"""The backends that the environment names. They are read at every start and cannot be changed in the console."""
+
+from django.conf import settings
+
+from models_registry.backends.settings import BackendSettings
+
+# No backend that an operator adds may have one of these, whether the environment names it now or not.
+RESERVED = ("embedded", "openai", "anthropic", "claude", "ollama", "fake")
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
+
+
+def backends() -> dict[str, BackendSettings]:
+    """By name; the first is the default unless a setting says otherwise."""
+    found: list[BackendSettings] = []
+    if settings.OPENAI_BASE_URL or settings.OPENAI_API_KEY:
+        found.append(_openai())
+    if settings.EMBEDDED_MODEL_URL:
+        found.append(_embedded())
+    if settings.FAKE_BACKEND:
+        found.append(BackendSettings(name="fake", driver="fake", model="echo"))
+    return {backend.name: backend for backend in found}
+
+
+def _openai() -> BackendSettings:
+    official = settings.OPENAI_BASE_URL.rstrip("/") in ("", OPENAI_URL)
+    return BackendSettings(
+        name="openai",
+        driver="openai",
+        base_url=settings.OPENAI_BASE_URL or OPENAI_URL,
+        api_key=settings.OPENAI_API_KEY,
+        model=settings.OPENAI_MODEL or (OPENAI_DEFAULT_MODEL if official else ""),
+        context_length=settings.OPENAI_CONTEXT_TOKENS,
+        extensions=not official,
+    )
+
+
+def _embedded() -> BackendSettings:
+    # The model is small: cooler sampling keeps it to the point, and a short reply leaves room in its window.
+    return BackendSettings(
+        name="embedded",
+        driver="openai",
+        base_url=settings.EMBEDDED_MODEL_URL,
+        model=EMBEDDED_MODEL,
+        options={"temperature": 0.2, "top_p": 0.9, "max_tokens": 1024},
+        context_length=settings.EMBEDDED_MODEL_CONTEXT_TOKENS,
+        extensions=True,
+        function_calling=False,
+    )
