@@ -40,6 +40,7 @@ from models_registry.backends.base import (
     DeltaType,
     FinishReason,
     Health,
+    ModelDetails,
     OnDelta,
     Reply,
     RequestedCall,
@@ -147,6 +148,9 @@ class FakeBackend:
 
     def health(self) -> Health:
         return Health(status="available", models=MODELS)
+
+    def models(self) -> Sequence[ModelDetails]:
+        return [ModelDetails(name=name, capabilities=("completion", "tools")) for name in MODELS]
 
 
 class _Performance:

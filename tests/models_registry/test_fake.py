@@ -147,3 +147,7 @@ def test_a_wait_beyond_the_total_limit_is_a_timeout() -> None:
 
 def test_it_is_always_available() -> None:
     assert (BACKEND.health().status, BACKEND.health().models) == ("available", ("echo", "slow", "script"))
+
+
+def test_its_models_are_told() -> None:
+    assert [model.name for model in BACKEND.models()] == ["echo", "slow", "script"]
