@@ -39,11 +39,20 @@ class RequestedCall:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Image:
+    """A picture that goes with a message: its MIME type and its bytes in standard base64, without a data URL's head."""
+
+    media_type: str
+    data_base64: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChatMessage:
     """One message of the history. A `tool` message answers `tool_call_id` and carries the tool's `name`."""
 
     role: str
     content: str = ""
+    images: Sequence[Image] = ()
     thinking: str = ""
     name: str = ""
     tool_call_id: str = ""

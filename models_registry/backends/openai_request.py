@@ -1,11 +1,12 @@
 """From a `ChatRequest` to the body of `POST /chat/completions`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from models_registry import limits
-from models_registry.backends.base import ChatMessage, ChatRequest, ModelConfig, RequestedCall
+from models_registry.backends.base import ChatMessage, ChatRequest, Image, ModelConfig, RequestedCall
+from models_registry.backends.call_ids import CallIds
 
 _SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed")
 Body = dict[str, Any]
@@ -61,59 +62,32 @@ def _extensions(config: ModelConfig) -> Body:
 
 def messages(history: Sequence[ChatMessage]) -> list[Body]:
     """The history in the provider's shape. A call and its answer carry the same id, one that no other call has."""
-    ids = _CallIds()
+    ids = CallIds()
     return [_message(message, number, ids) for number, message in enumerate(history)]
 
 
-def _message(message: ChatMessage, number: int, ids: "_CallIds") -> Body:
+def _message(message: ChatMessage, number: int, ids: CallIds) -> Body:
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": ids.answered(message), "content": message.content}
-    built: Body = {"role": message.role, "content": message.content}
+    built: Body = {"role": message.role, "content": _content(message)}
     if message.tool_calls:
         given = ids.called(message.tool_calls, number)
         built["tool_calls"] = [_call(call, call_id) for call, call_id in zip(message.tool_calls, given, strict=True)]
     return built
 
 
+def _content(message: ChatMessage) -> str | list[Body]:
+    if not message.images:
+        return message.content
+    text = [{"type": "text", "text": message.content}] if message.content else []
+    return [*text, *(_image(image) for image in message.images)]
+
+
+def _image(image: Image) -> Body:
+    return {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.data_base64}"}}
+
+
 def _call(call: RequestedCall, call_id: str) -> Body:
     # Arguments that were not JSON go back as an empty object: servers parse them again for their templates.
     arguments = json.dumps(dict(call.arguments)) if call.arguments is not None else "{}"
     return {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
-
-
-class _CallIds:
-    """Ids for the calls of one request: the provider's own where they are there and unique, else ours."""
-
-    def __init__(self) -> None:
-        self._used: set[str] = set()
-        self._open: list[tuple[RequestedCall, str]] = []
-
-    def called(self, calls: Sequence[RequestedCall], number: int) -> list[str]:
-        given = list(self._unique(calls, number))
-        self._open = list(zip(calls, given, strict=True))
-        return given
-
-    def _unique(self, calls: Sequence[RequestedCall], number: int) -> Iterator[str]:
-        for place, call in enumerate(calls):
-            call_id = call.provider_id
-            if not call_id or call_id in self._used:
-                call_id = f"call_{number}_{place}"
-            self._used.add(call_id)
-            yield call_id
-
-    def answered(self, answer: ChatMessage) -> str:
-        """The id under which the call that `answer` belongs to was sent; answers come in the order of the calls."""
-        for matches in (_same_id, _same_name):
-            for place, (call, call_id) in enumerate(self._open):
-                if matches(call, answer):
-                    del self._open[place]
-                    return call_id
-        return answer.tool_call_id
-
-
-def _same_id(call: RequestedCall, answer: ChatMessage) -> bool:
-    return bool(answer.tool_call_id) and call.provider_id == answer.tool_call_id
-
-
-def _same_name(call: RequestedCall, answer: ChatMessage) -> bool:
-    return not (call.provider_id and answer.tool_call_id) and call.name == answer.name

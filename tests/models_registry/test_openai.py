@@ -16,6 +16,7 @@ from models_registry.backends.base import (
     ChatMessage,
     DeltaType,
     FinishReason,
+    Image,
     ModelConfig,
     Reply,
     RequestedCall,
@@ -720,6 +721,15 @@ def sent_body(server: OpenAIServer, backend: OpenAIBackend, **request: Any) -> d
     backend.stream(chat(**request), Listener(), Cancellation())
     body: dict[str, Any] = server.received[-1].body
     return body
+
+
+def test_pictures_go_with_their_message(server: OpenAIServer, backend: OpenAIBackend) -> None:
+    picture = Image(media_type="image/png", data_base64="iVBO")
+    text = ChatMessage(role="user", content="What is this?", images=[picture])
+    bare = ChatMessage(role="user", images=[picture])
+    sent = [message["content"] for message in sent_body(server, backend, messages=[text, bare])["messages"]]
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO"}}
+    assert sent == [[{"type": "text", "text": "What is this?"}, part], [part]]
 
 
 def test_options_are_sent_under_the_providers_names(server: OpenAIServer, backend: OpenAIBackend) -> None:
