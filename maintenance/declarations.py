@@ -128,6 +128,7 @@ class JobFunction(Generic[P]):
         if direct.suits(row):
             direct.send_on_commit(row)
             return row
+        pushing = outbox.dispatch(row)
         try:
             with transaction.atomic(savepoint=bool(self.unique_key)):
                 row.save(force_insert=True)
@@ -136,7 +137,9 @@ class JobFunction(Generic[P]):
             if not self.unique_key:
                 raise
             return Job.objects.get(unique_key=self.unique_key, status__in=Job.UNFINISHED)
-        if row.status == Status.PENDING:
+        if pushing:
+            outbox.carry_on_commit(row)
+        elif row.status == Status.PENDING:
             outbox.push_on_commit(row)
         return row
 

@@ -88,6 +88,22 @@ def push_on_commit(*jobs: Job) -> None:
     push_next_on_commit(*(job.concurrency_key for job in jobs if job.concurrency_key))
 
 
+def dispatch(row: Job) -> bool:
+    """Give a row that is about to be inserted its first dispatch number. False for one that must wait.
+
+    It is in the ledger as queued before it is in Redis. Whatever happens between the two, `recover_lost` sees it.
+    """
+    if row.status != Status.PENDING or row.concurrency_key:
+        return False
+    row.status, row.dispatch, row.pushed_at = Status.QUEUED, 1, timezone.now()
+    return True
+
+
+def carry_on_commit(row: Job) -> None:
+    """Carry a job that was inserted with its dispatch number, when the caller's transaction commits."""
+    after_commit(_carry, [row])
+
+
 def push_next_on_commit(*concurrency_keys: str) -> None:
     """A slot of these keys may be free when the caller's transaction commits."""
     for key in dict.fromkeys(concurrency_keys):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.db import transaction
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from maintenance import broker, ledger, queues
 from maintenance.errors import Refusal
@@ -57,12 +58,18 @@ def test_a_rolled_back_transaction_leaves_neither_row_nor_push(work: Work, path:
 
 def test_nothing_is_pushed_before_the_commit(work: Work, path: str) -> None:
     with transaction.atomic():
-        row = jobs.write_line.enqueue(path=path, text="later")
-        assert row.status == "pending"
+        jobs.write_line.enqueue(path=path, text="later")
         assert queues.sizes()["default"] == 0
     assert queues.sizes()["default"] == 1
-    row.refresh_from_db()
-    assert row.status == "queued"
+
+
+def test_a_new_job_costs_one_statement(
+    work: Work, path: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(3):  # with BEGIN and COMMIT
+        with transaction.atomic():
+            jobs.write_line.enqueue(path=path, text="now")
+    assert queues.sizes()["default"] == 1
 
 
 def test_a_variation_does_not_touch_the_declaration(work: Work, path: str) -> None:

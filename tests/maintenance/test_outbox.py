@@ -71,6 +71,19 @@ def test_a_flushed_redis_gets_every_queued_job_again(work: Work, valkey: Valkey,
     assert sorted(Path(path).read_text().split()) == ["0", "1", "2", "3", "4"]
 
 
+def test_a_job_that_was_committed_and_never_carried_is_pushed_under_a_new_number(work: Work, path: str) -> None:
+    """As when the process is killed between the two."""
+    row = jobs.write_line.row({"path": path, "text": "late"})
+    assert outbox.dispatch(row)
+    row.save(force_insert=True)
+    assert outbox.recover_lost() == 0  # it may still be on its way
+    age(row, 11)
+    assert outbox.recover_lost() == 1
+    assert work() == ["succeeded"]
+    row.refresh_from_db()
+    assert (row.status, row.dispatch) == ("completed", 2)
+
+
 def test_a_job_popped_by_a_dying_worker_is_pushed_again_and_the_old_copy_cannot_start(work: Work, path: str) -> None:
     row = jobs.write_line.enqueue(path=path, text="once")
     popped = take()
