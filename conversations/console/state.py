@@ -18,8 +18,10 @@ RUNS_SHOWN = 20
 
 def describe(conversation: Conversation, *, before: int | None = None) -> dict[str, Any]:
     """The newest messages, or those before a position, with the newest runs."""
-    messages, earlier = _messages(conversation, before)
+    # Runs first: the page reads again when an open run ends, so nothing may be older than what the runs say.
     runs = list(conversation.runs.order_by("-id")[:RUNS_SHOWN])
+    messages, earlier = _messages(conversation, before)
+    conversation.refresh_from_db(fields=["status", "turn_count", "prompt_tokens", "completion_tokens"])
     return {
         "status": conversation.status,
         "turns": conversation.turn_count,

@@ -110,7 +110,6 @@ def test_a_message_waits_while_another_is_answered(
     assert [one.get_attribute("data-role") for one in page.locator(".bubble").all()] == ["user", "assistant"] * 2
 
 
-@pytest.mark.long  # under load the bubble sometimes stays marked as streaming, although the run is shown as cancelled
 def test_a_run_is_stopped(screen_of: OpenScreen, workers: Workers, bob: User, conversation: Conversation) -> None:
     use(conversation.agent, "slow")
     page = screen_of(bob).page

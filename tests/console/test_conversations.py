@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -248,3 +249,31 @@ def test_staff_without_permission_see_no_lists(alices: Client, conversation: Con
 @pytest.mark.parametrize("pk", ["0", "999", "x", "²"])
 def test_an_unknown_conversation_is_not_found(bobs: Client, pk: str) -> None:
     assert bobs.get(f"{LIST}{pk}/change/").status_code == 404
+
+
+def test_the_page_never_shows_a_run_as_ended_with_its_answer_under_way(conversation: Conversation) -> None:
+    """It reads again when an open run ends, and never again after one that it believes to have ended."""
+    run = run_of(conversation, "running")
+    say(conversation, 2, "assistant", "So", run=run, status="streaming")
+
+    def end_after(count: int) -> Callable[..., Any]:
+        left = iter(range(count, -1, -1))
+
+        def wrapper(execute: Callable[..., Any], *call: Any) -> Any:
+            answer = execute(*call)
+            if next(left, None) == 0:
+                Run.objects.update(status="cancelled")
+                Message.objects.filter(role="assistant").update(status="incomplete")
+                Conversation.objects.update(status="cancelled")
+            return answer
+
+        return wrapper
+
+    for count in range(6):
+        Run.objects.update(status="running")
+        Message.objects.filter(role="assistant").update(status="streaming")
+        Conversation.objects.update(status="active")
+        with connection.execute_wrapper(end_after(count)):
+            shown = state.describe(Conversation.objects.get())
+        final = (shown["messages"][-1]["status"], shown["status"]) == ("incomplete", "cancelled")
+        assert shown["open"] or final, f"ended after statement {count}"
