@@ -66,9 +66,8 @@ def test_nothing_is_pushed_before_the_commit(work: Work, path: str) -> None:
 def test_a_new_job_costs_one_statement(
     work: Work, path: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(3):  # with BEGIN and COMMIT
-        with transaction.atomic():
-            jobs.write_line.enqueue(path=path, text="now")
+    with django_assert_num_queries(3), transaction.atomic():  # with BEGIN and COMMIT
+        jobs.write_line.enqueue(path=path, text="now")
     assert queues.sizes()["default"] == 1
 
 
