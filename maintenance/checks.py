@@ -4,9 +4,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from redis.exceptions import RedisError
 from rest_framework.settings import api_settings
 
-from maintenance import ledger, reactions, schedule
+from maintenance import broker, ledger, reactions, schedule
 from maintenance.http.throttles import parse_rate
 from maintenance.tables import Drain
 
@@ -68,6 +69,24 @@ def serializers(app_configs: Any, **_: Any) -> list[CheckMessage]:
         for name, queue in settings.RQ_QUEUES.items()
         if queue.get("SERIALIZER") != "rq.serializers.JSONSerializer"
     ]
+
+
+@register
+def eviction(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """maintenance.E007: a Redis that drops keys when it is full, and with them jobs and events that nobody has read.
+
+    A Redis that is away or does not tell gives no finding: it is no reason not to start.
+    """
+    if settings.QUEUE_CONNECTION == "sync":
+        return []
+    try:
+        policy = str(broker.quick().info("memory").get("maxmemory_policy", "noeviction"))
+    except RedisError:
+        return []
+    if policy == "noeviction":
+        return []
+    hint = "Set maxmemory-policy noeviction there; a cache that evicts wants a Redis of its own."
+    return [Error(f"Redis evicts keys ({policy}).", hint=hint, id="maintenance.E007")]
 
 
 @register

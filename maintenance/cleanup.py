@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from maintenance.errors import Refusal
-from maintenance.models import ApiToken, CacheEntry, IdempotentRequest, Job, ScheduleSlot
+from maintenance.models import ApiToken, Batch, CacheEntry, IdempotentRequest, Job, ScheduleSlot
 from maintenance.stale_files import Entry, Folder, is_open, remove_stale
 from maintenance.sweep import Sweep, Tell, remove_rows, silent
 
@@ -102,14 +102,24 @@ def _old_answers(now: datetime) -> QuerySet[IdempotentRequest]:
     return IdempotentRequest.objects.filter(created_at__lt=now - kept)
 
 
+# A batch that is under way counts its rows.
+_UNDER_WAY = Q(batch__isnull=False, batch__finished_at__isnull=True)
+
+
 def _ended_jobs(now: datetime) -> QuerySet[Job]:
     kept = timedelta(days=settings.JOB_HISTORY_DAYS)
-    return Job.objects.filter(status__in=[Status.COMPLETED, Status.CANCELLED], finished_at__lt=now - kept)
+    ended = Job.objects.filter(status__in=[Status.COMPLETED, Status.CANCELLED], finished_at__lt=now - kept)
+    return ended.exclude(_UNDER_WAY)
 
 
 def _failed_jobs(now: datetime) -> QuerySet[Job]:
     kept = timedelta(days=settings.JOB_FAILED_HISTORY_DAYS)
-    return Job.objects.filter(status=Status.FAILED, finished_at__lt=now - kept)
+    return Job.objects.filter(status=Status.FAILED, finished_at__lt=now - kept).exclude(_UNDER_WAY)
+
+
+def _empty_batches(now: datetime) -> QuerySet[Batch]:
+    kept = timedelta(days=settings.JOB_HISTORY_DAYS)
+    return Batch.objects.filter(~Exists(Job.objects.filter(batch=OuterRef("pk"))), finished_at__lt=now - kept)
 
 
 def _old_slots(now: datetime) -> QuerySet[ScheduleSlot]:
@@ -131,6 +141,7 @@ TEMPORARY = (
 HISTORY = (
     Section("jobs", _rows(_ended_jobs)),
     Section("failed_jobs", _rows(_failed_jobs)),
+    Section("batches", _rows(_empty_batches)),  # after their jobs
     Section("schedule_slots", _rows(_old_slots)),
 )
 

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from maintenance import cleanup, executor, matching, progress
+from maintenance import cleanup, executor, matching, progress, removal
 from maintenance.cleanup import Section
 from maintenance.errors import Refusal
 from maintenance.ledger import JobError, job
@@ -62,6 +62,20 @@ def retry_matching(*, filters: Mapping[str, str]) -> None:
 def forget_matching(*, filters: Mapping[str, str]) -> None:
     """Delete every failed or cancelled job that the filters mean, with its attempts."""
     _act(matching.forget, filters, "forgotten")
+
+
+@job(queue=Queue.LOW, timeout=timedelta(hours=1), max_attempts=3, drain=Drain.HAND_BACK)
+def clear_queue(*, queue: str, before: str) -> None:
+    """Cancel what waits in a queue since before this moment (ISO 8601): the rest of what the console was asked for."""
+    moment = datetime.fromisoformat(before)
+    waiting = Job.objects.filter(queue=queue, status__in=Job.WAITING, created_at__lt=moment)
+    total = waiting.count()
+
+    def tell(done: int) -> None:
+        progress.report(min(done, total), total, f"{done} cancelled")
+        _stop_early(f"{done} cancelled")
+
+    removal.clear(queue, tell, before=moment)
 
 
 def _act(act: Callable[[Selection, matching.Tell], matching.Report], filters: Mapping[str, str], done: str) -> None:

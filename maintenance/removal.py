@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from maintenance import direct, ledger, queues
@@ -46,16 +47,16 @@ def _delete_failed(job_ids: list[str]) -> int:
     return Job.objects.filter(pk__in=[row.pk for row in still]).delete()[1].get(Job._meta.label, 0)
 
 
-def clear(queue: str, progress: Progress) -> int:
-    """Cancel the jobs that wait in this queue now, also those that are not due yet; how many it were.
+def clear(queue: str, progress: Progress, *, before: datetime | None = None, at_most: int | None = None) -> int:
+    """Cancel the jobs that wait in this queue, also those that are not due yet; how many it were.
 
-    What is running goes on, and what comes meanwhile stays.
+    What is running goes on, and what comes meanwhile, or was made after `before`, stays.
     """
     if settings.QUEUE_CONNECTION == "redis":
         with suppress(RedisError):
             _write_calls(queue)
-    waiting = Job.objects.filter(queue=queue, status__in=Job.WAITING)
-    return _in_parts(list(waiting.order_by("pk").values_list("pk", flat=True)), _cancel_waiting, progress)
+    waiting = Job.objects.filter(queue=queue, status__in=Job.WAITING, created_at__lt=before or timezone.now())
+    return _in_parts(list(waiting.order_by("pk").values_list("pk", flat=True)[:at_most]), _cancel_waiting, progress)
 
 
 def _write_calls(queue: str) -> None:

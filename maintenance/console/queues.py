@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from redis.exceptions import RedisError
 
-from maintenance import broker, durations, figures, pauses, removal, roster
+from maintenance import broker, durations, figures, jobs, pauses, removal, roster
 from maintenance.access import audit
 from maintenance.console.operators import operator
 from maintenance.errors import Refusal
@@ -25,6 +25,7 @@ from maintenance.roster import Worker
 VIEW = "maintenance.view_operations"
 PAUSE = "maintenance.pause_queue"
 CLEAR = "maintenance.configure_console"
+CLEARED_AT_ONCE = 500
 Page = Callable[..., HttpResponse]
 
 
@@ -92,16 +93,22 @@ def clear(request: HttpRequest, site: AdminSite, queue: str) -> HttpResponse:
     if found is None:
         raise Http404("There is no such queue.")
     if request.method == "POST" and request.POST.get("confirmation", "").strip() == queue:
-        return _carry_out(request, "queue.clear", queue, lambda: _cleared(queue))
+        return _carry_out(request, "queue.clear", queue, lambda: _cleared(request, queue))
     if request.method == "POST":
         messages.error(request, f"Nothing was cancelled. To clear the queue, type its name: {queue}.")
     shown = {"title": f"Clear {queue}", "queue": found, "number": found.waiting + found.scheduled}
     return render(request, "console/queue_clear.html", {**site.each_context(request), **shown})
 
 
-def _cleared(queue: str) -> str:
-    number = removal.clear(queue, lambda _done: None)
-    return f"{number:,} job{'' if number == 1 else 's'} of {queue} cancelled."
+def _cleared(request: HttpRequest, queue: str) -> str:
+    """Cancel as many as a request has time for; a job cancels the rest."""
+    now = timezone.now()
+    number = removal.clear(queue, lambda _done: None, before=now, at_most=CLEARED_AT_ONCE)
+    said = f"{number:,} job{'' if number == 1 else 's'} of {queue} cancelled."
+    if number < CLEARED_AT_ONCE:
+        return said
+    rest = jobs.clear_queue.by(operator(request)).enqueue(queue=queue, before=now.isoformat())
+    return f"{said} The rest is being cancelled by the job {rest.pk}."
 
 
 def _carry_out(request: HttpRequest, verb: str, queue: str, act: Callable[[], str], **detail: str) -> HttpResponse:

@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from maintenance import pauses
+from maintenance.console import queues
 from maintenance.models import AuditEntry, Job, QueuePause
 from tests.maintenance.commands import waiting
 from tests.services import Valkey
@@ -72,6 +73,23 @@ def test_a_queue_is_cleared_by_typing_its_name(bobs: Client) -> None:
     assert "1 job of low cancelled." in page
     assert {*Job.objects.exclude(status="cancelled")} == {other, running}
     assert AuditEntry.objects.get().verb == "queue.clear"
+
+
+def test_what_a_request_has_no_time_for_is_cleared_by_a_job(
+    bobs: Client, bob: User, work: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "CLEARED_AT_ONCE", 2)
+    for _ in range(5):
+        waiting("high")
+    page = bobs.post(f"{PAGE}high/clear/", {"confirmation": "high"}, follow=True).content.decode()
+    rest = Job.objects.get(name="clear_queue")
+    assert f"2 jobs of high cancelled. The rest is being cancelled by the job {rest.pk}." in page
+    assert (rest.queue, rest.created_by) == ("low", bob)
+    later = waiting("high")
+    assert work() == ["succeeded"]
+    assert Job.objects.filter(status="cancelled").count() == 5
+    later.refresh_from_db()
+    assert later.status not in ("cancelled",)
 
 
 @pytest.mark.parametrize("typed", ["", "high", "yes"])

@@ -3,6 +3,9 @@ from django.core.checks import run_checks
 from pytest_django.fixtures import Settings
 from rest_framework.settings import api_settings
 
+from maintenance import broker
+from tests.services import Valkey
+
 
 def ids() -> list[str | None]:
     return [found.id for found in run_checks() if str(found.id).startswith("maintenance.")]
@@ -32,3 +35,17 @@ def test_a_reaction_that_could_not_follow_is_found_at_the_start(
 ) -> None:
     settings.REACTIONS = wrong
     assert ids() == ["maintenance.E006"]
+
+
+def test_f38_a_redis_that_evicts_is_found_at_the_start(valkey: Valkey) -> None:
+    broker.quick().config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert ids() == ["maintenance.E007"]
+    finally:
+        broker.quick().config_set("maxmemory-policy", "noeviction")
+    assert ids() == []
+
+
+def test_a_redis_that_is_away_keeps_nothing_from_starting(valkey: Valkey) -> None:
+    valkey.stop()
+    assert ids() == []

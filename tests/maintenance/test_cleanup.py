@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,17 @@ from pytest_django.fixtures import Settings
 from maintenance import cleanup, jobs
 from maintenance.access import audit, tokens
 from maintenance.errors import Refusal
-from maintenance.models import ApiToken, Attempt, AuditEntry, CacheEntry, IdempotentRequest, Job, JobTag, ScheduleSlot
+from maintenance.models import (
+    ApiToken,
+    Attempt,
+    AuditEntry,
+    Batch,
+    CacheEntry,
+    IdempotentRequest,
+    Job,
+    JobTag,
+    ScheduleSlot,
+)
 from maintenance.sweep import BATCH, Sweep, silent
 from tests.services import Valkey
 
@@ -375,6 +385,22 @@ def test_the_nightly_jobs_leave_their_report_on_their_rows(data: Path, work: Cal
         assert (row.queue, row.timeout_seconds, row.max_attempts) == ("low", 120, 3)
         assert (row.progress["done"], row.progress["total"], row.progress["report"]["removed"]) == (total, total, 1)
         assert row.progress["note"].startswith("1 removed")
+
+
+def batch_of(*rows: Job, finished_at: datetime | None) -> Batch:
+    batch = Batch.objects.create(name="b", total=len(rows), pending=0, finished_at=finished_at)
+    Job.objects.filter(pk__in=[row.pk for row in rows]).update(batch=batch)
+    return batch
+
+
+def test_jobs_of_a_batch_stay_while_it_is_under_way_and_it_goes_with_the_last_of_them() -> None:
+    """It counts them."""
+    under_way = batch_of(ended("completed", 31), ended("failed", 91), finished_at=None)
+    half_gone = batch_of(ended("completed", 31), ended("failed", 31), finished_at=timezone.now() - 31 * DAY)
+    batch_of(ended("completed", 31), finished_at=timezone.now() - 31 * DAY)
+    cleanup.clean(cleanup.HISTORY)
+    assert {*Batch.objects.all()} == {under_way, half_gone}
+    assert (under_way.jobs.count(), half_gone.jobs.count()) == (2, 1)
 
 
 @pytest.mark.django_db(transaction=True)
