@@ -3,12 +3,14 @@
     BackendError                 code                     permanent
     ├── BackendUnreachable       backend_unreachable      no
     ├── BackendTimeout           backend_timeout          no
+    │   └── PullStalled          pull_stalled             no    (a download that no longer grows)
     ├── RateLimited              rate_limited             no    (retry_after_seconds, if the backend said so)
     ├── StreamEnded              stream_ended             no    (the stream ended without its end marker)
     ├── ModelNotFound            model_not_found          yes
     ├── ContextWindowExceeded    context_window           yes
     ├── Unauthorized             unauthorized             yes
     ├── BadRequest               bad_request              yes
+    ├── DiskFull                 disk_full                yes   (at the backend)
     └── BackendMisconfigured     backend_misconfigured    yes   (unknown, disabled, or without its settings)
 
 A plain BackendError has the code `backend_error`. Its message is safe to show to a client: never a key, a URL with
@@ -37,6 +39,10 @@ class BackendTimeout(BackendError):
     code = "backend_timeout"
 
 
+class PullStalled(BackendTimeout):
+    code = "pull_stalled"
+
+
 class RateLimited(BackendError):
     code = "rate_limited"
 
@@ -62,6 +68,11 @@ class Unauthorized(BackendError):
 
 class BadRequest(BackendError):
     code = "bad_request"
+    permanent = True
+
+
+class DiskFull(BackendError):
+    code = "disk_full"
     permanent = True
 
 

@@ -27,11 +27,17 @@ def bearer(api_key: str) -> dict[str, str]:
 class Call:
     """A request to the server of `configured`, and what comes of it. Raises our errors only.
 
-    `headers` are the driver's own, the key among them. `model`, where the call has one, is named in errors.
+    `headers` are the driver's own, the key among them. `model`, where the call has one, is named in errors. `phrases`
+    are what the provider's own words mean, see `failures`.
     """
 
     def __init__(
-        self, configured: BackendSettings, exchange: Exchange, headers: Mapping[str, str], model: str = ""
+        self,
+        configured: BackendSettings,
+        exchange: Exchange,
+        headers: Mapping[str, str],
+        model: str = "",
+        phrases: Sequence[failures.Phrase] = (),
     ) -> None:
         self.exchange = exchange
         self._base_url = configured.base_url.rstrip("/")
@@ -43,6 +49,7 @@ class Call:
             **headers,
         }
         self._model = model
+        self._phrases = phrases
         self._secrets = failures.secrets_of(configured.api_key, configured.base_url)
 
     @contextmanager
@@ -91,6 +98,20 @@ class Call:
             if event.data in markers or parsed(event.data) is not None:  # half an event is worth nothing
                 yield event
 
+    def lines(self, response: requests.Response) -> Iterator[dict[str, Any]]:
+        """The JSON objects of a body that has one in each line. Half a line at its end is worth nothing."""
+        rest = bytearray()
+        for piece in self.pieces(response):
+            rest += piece
+            if b"\n" in piece:
+                *whole, last = bytes(rest).split(b"\n")
+                rest = bytearray(last)
+                for line in whole:
+                    if line.strip():
+                        yield self.object(line.decode("utf-8", "replace"))
+        if value := parsed(rest.decode("utf-8", "replace")):
+            yield value
+
     def object(self, text: str) -> dict[str, Any]:
         """The JSON object in `text`."""
         value = parsed(text)
@@ -102,12 +123,25 @@ class Call:
 
     def error(self, value: Any, response: requests.Response) -> errors.BackendError:
         """What an error object, or a text, in the body of a good response means."""
-        return failures.from_error(self._backend, value, response.headers, model=self._model, secrets=self._secrets)
+        return failures.from_error(
+            self._backend,
+            value,
+            response.headers,
+            model=self._model,
+            secrets=self._secrets,
+            phrases=self._phrases,
+        )
 
     def refusal(self, status: int, body: str, response: requests.Response) -> errors.BackendError:
         """What a status and a body mean, be the status the response's own or the one it should have had."""
         return failures.from_status(
-            self._backend, status, response.headers, body, model=self._model, secrets=self._secrets
+            self._backend,
+            status,
+            response.headers,
+            body,
+            model=self._model,
+            secrets=self._secrets,
+            phrases=self._phrases,
         )
 
     def _refuse_bad(self, response: requests.Response) -> None:

@@ -64,6 +64,11 @@ class Exchange:
                 self._socket.close()
         self._guard.join()
 
+    @property
+    def ended_by(self) -> str:
+        """What ended it from this side: cancelled, first_byte, idle, total or finished; empty while nothing did."""
+        return self._ended_by
+
     def attach(self, connected: socket.socket) -> None:
         """Take the socket that this exchange goes over. Raises OSError where the exchange has ended."""
         # A duplicate, because TLS hides the socket while it shakes hands, and closing the connection its number.
@@ -86,6 +91,11 @@ class Exchange:
         if self._deadline < self._guarded_until:
             with self._changed:
                 self._changed.notify()
+
+    def allow(self, seconds: float) -> None:
+        """From now on, wait at most so long from each progress to the next."""
+        self._limit = seconds
+        self.progressed()
 
     def finishing(self, seconds: float) -> None:
         """All that matters has come; wait at most `seconds` more for what may still follow."""

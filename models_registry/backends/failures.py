@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -12,17 +12,24 @@ from urllib.parse import urlsplit
 from models_registry import errors
 
 DETAIL_CHARACTERS = 500
-_CONTEXT = re.compile(
-    r"context[ _-]?(length|window|size)|exceed_context|maximum context|prompt is too long|too many (input )?tokens",
+CONTEXT = re.compile(
+    r"context[ _-]?(length|window|size|limit)|exceed_context|maximum context|prompt is too long"
+    r"|too many (input )?tokens",
     re.I,
 )
-_CREDIT = re.compile(r"insufficient_quota|billing|insufficient (credits|balance)|payment", re.I)
+_CREDIT = re.compile(r"insufficient_quota|billing|insufficient (credits|balance)|payment|spend[ _]limit", re.I)
+_SPENT = re.compile(r"credit balance is too low|specified (workspace )?API usage limits", re.I)  # Anthropic's 400
 _KINDS: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"rate_?limit|too_many_requests|quota", re.I), HTTPStatus.TOO_MANY_REQUESTS),
     (re.compile(r"model_not_found|not_found", re.I), HTTPStatus.NOT_FOUND),
+    (re.compile(r"billing_error", re.I), HTTPStatus.PAYMENT_REQUIRED),
+    (re.compile(r"request_too_large", re.I), HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (re.compile(r"api_?key|authentication|unauthorized|permission", re.I), HTTPStatus.UNAUTHORIZED),
     (re.compile(r"invalid_request|bad_?request", re.I), HTTPStatus.BAD_REQUEST),
 )
+# What a provider's own words mean: a pattern, and the error with its message. The message may name {backend}, {model}
+# and the named groups of the pattern.
+Phrase = tuple[re.Pattern[str], type[errors.BackendError], str]
 _REFUSED = (errors.Unauthorized, "{backend} refused the key, or the key may not do this (HTTP {status}).")
 _LIMITED = (errors.RateLimited, "{backend} limits the rate of calls (HTTP {status}).")
 _BY_STATUS: dict[int, tuple[type[errors.BackendError], str]] = {
@@ -30,6 +37,10 @@ _BY_STATUS: dict[int, tuple[type[errors.BackendError], str]] = {
     HTTPStatus.FORBIDDEN: _REFUSED,
     HTTPStatus.REQUEST_TIMEOUT: _LIMITED,
     HTTPStatus.TOO_MANY_REQUESTS: _LIMITED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
+        errors.BadRequest,
+        "The request is larger than {backend} takes (HTTP {status}).",
+    ),
 }
 
 
@@ -46,10 +57,20 @@ def secrets_of(api_key: str, base_url: str) -> tuple[str, ...]:
 
 
 def from_status(
-    backend: str, status: int, headers: Mapping[str, str], body: str, *, model: str = "", secrets: tuple[str, ...] = ()
+    backend: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: str,
+    *,
+    model: str = "",
+    secrets: tuple[str, ...] = (),
+    phrases: Sequence[Phrase] = (),
 ) -> errors.BackendError:
-    """The error for an HTTP status and its body. `headers` must be looked up without regard to case."""
-    kind, message = _classify(backend, status, body, model)
+    """The error for an HTTP status and its body. `headers` must be looked up without regard to case.
+
+    `phrases` of the provider in the body count for more than the status.
+    """
+    kind, message = _in_words(backend, body, model, phrases) or _classify(backend, status, body, model)
     wait = _retry_after(headers)
     if kind is errors.RateLimited and wait is not None:
         message = f"{message} Try again in {wait:g} s."
@@ -57,21 +78,45 @@ def from_status(
 
 
 def from_error(
-    backend: str, error: Any, headers: Mapping[str, str], *, model: str = "", secrets: tuple[str, ...] = ()
+    backend: str,
+    error: Any,
+    headers: Mapping[str, str],
+    *,
+    model: str = "",
+    secrets: tuple[str, ...] = (),
+    phrases: Sequence[Phrase] = (),
 ) -> errors.BackendError:
     """The error for an error object, or a text, that came in the body of a 200."""
-    return from_status(backend, _status(error), headers, json.dumps(error), model=model, secrets=secrets)
+    body = json.dumps(error)
+    return from_status(backend, _status(error), headers, body, model=model, secrets=secrets, phrases=phrases)
+
+
+def _in_words(
+    backend: str, body: str, model: str, phrases: Sequence[Phrase]
+) -> tuple[type[errors.BackendError], str] | None:
+    for pattern, kind, message in phrases:
+        if found := pattern.search(body):
+            return kind, message.format(backend=backend, model=model, **found.groupdict())
+    return None
 
 
 def _classify(backend: str, status: int, body: str, model: str) -> tuple[type[errors.BackendError], str]:
-    if status >= HTTPStatus.BAD_REQUEST and _CONTEXT.search(body):
+    if status >= HTTPStatus.BAD_REQUEST and CONTEXT.search(body):
         return errors.ContextWindowExceeded, "The messages do not fit the model's context window."
-    if status == HTTPStatus.PAYMENT_REQUIRED or (status == HTTPStatus.TOO_MANY_REQUESTS and _CREDIT.search(body)):
+    if _is_spent(status, body):
         return errors.Unauthorized, f"The account at {backend} has no credit left."
     if status == HTTPStatus.NOT_FOUND:
         return _not_found(backend, body, model)
     kind, message = _BY_STATUS.get(status) or _by_range(status)
     return kind, message.format(backend=backend, status=status)
+
+
+def _is_spent(status: int, body: str) -> bool:
+    """Whether money is what is missing: no wait helps then."""
+    if status == HTTPStatus.BAD_REQUEST:
+        return bool(_SPENT.search(body))
+    limited = status == HTTPStatus.TOO_MANY_REQUESTS and bool(_CREDIT.search(body))
+    return limited or status == HTTPStatus.PAYMENT_REQUIRED
 
 
 def _by_range(status: int) -> tuple[type[errors.BackendError], str]:
@@ -99,7 +144,7 @@ def _status(error: Any) -> int:
         if isinstance(value, int) and HTTPStatus.BAD_REQUEST <= value < 600:
             return value
     hint = f"{error.get('code')} {error.get('type')}"
-    if _CONTEXT.search(hint) or _CONTEXT.search(str(error.get("message"))):
+    if CONTEXT.search(hint) or CONTEXT.search(str(error.get("message"))):
         return HTTPStatus.BAD_REQUEST
     return next((status for pattern, status in _KINDS if pattern.search(hint)), HTTPStatus.OK)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models_registry.backends.base import DeltaType, FinishReason, Reply, RequestedCall, Usage
-from models_registry.backends.texts import Cleaner, clean, json_object
+from models_registry.backends.speech import Delta, Speech
+from models_registry.backends.texts import clean, json_object
 
 _REASONS = {
     "length": FinishReason.LENGTH,
@@ -16,7 +17,6 @@ _REASONS = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
-Delta = tuple[DeltaType, str]
 
 
 class ReplyBuilder:
@@ -25,8 +25,7 @@ class ReplyBuilder:
     def __init__(self) -> None:
         self.finish_reason = ""
         self.done = False
-        self._texts: dict[DeltaType, list[str]] = {kind: [] for kind in DeltaType}
-        self._cleaners = {kind: Cleaner() for kind in DeltaType}
+        self._speech = Speech()
         self._calls = CallBuilder()
         self._usage: Usage | None = None
         self._model = ""
@@ -46,22 +45,16 @@ class ReplyBuilder:
         self._calls.add(objects(delta.get("tool_calls")))
         thinking = delta.get("reasoning_content") or delta.get("reasoning")
         for kind, value in ((DeltaType.THINKING, thinking), (DeltaType.CONTENT, delta.get("content"))):
-            yield from self._said(kind, self._cleaners[kind].feed(_text(value)))
-
-    def _said(self, kind: DeltaType, text: str) -> Iterator[Delta]:
-        if text:
-            self._texts[kind].append(text)
-            yield kind, text
+            yield from self._speech.say(kind, _text(value))
 
     def finish(self) -> Iterator[Delta]:
         """What was held back at the end of the stream."""
-        for kind, cleaner in self._cleaners.items():
-            yield from self._said(kind, cleaner.finish())
+        return self._speech.finish()
 
     @property
     def begun(self) -> bool:
         """Whether the model has said anything yet."""
-        return any(self._texts.values()) or bool(self._calls.count)
+        return self._speech.begun or bool(self._calls.count)
 
     @property
     def whole(self) -> bool:
@@ -71,8 +64,8 @@ class ReplyBuilder:
         """The reply so far. Calls of one that is not whole have no arguments: half a call must never be run."""
         calls = self._calls.calls(whole=self.whole)
         return Reply(
-            content="".join(self._texts[DeltaType.CONTENT]),
-            thinking="".join(self._texts[DeltaType.THINKING]),
+            content=self._speech.text(DeltaType.CONTENT),
+            thinking=self._speech.text(DeltaType.THINKING),
             tool_calls=calls,
             usage=self._usage,
             finish_reason=self._reason(calls) if self.whole else None,
