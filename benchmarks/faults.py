@@ -1,4 +1,4 @@
-"""Jobs under fire: `python -m benchmarks.faults [--kills N] [--stops N] [--flushes N] [--seed N] [--postgres]`.
+"""Jobs under fire: `python -m benchmarks.faults [--kills N] [--stops N] [--flushes N] [--seed N] [--redis]`.
 
 A private server runs under a steady load of jobs that say themselves when they begin and end. Its parts are killed at
 random and at chosen moments, its workers are stopped, its Valkey loses its data. When all is quiet again every job must
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from django.conf import settings
 from django.db import connections
 
 from benchmarks import ground, table, verdict
@@ -131,7 +132,7 @@ def _order(cell: Cell) -> tuple[int, ...]:
 def _row(
     cell: Cell, strikes: Sequence[Strike], last: dict[str, Cell], judged: Verdict, hindsight: Hindsight
 ) -> list[str]:
-    sets = (judged.lost, judged.twice, judged.overlapped, judged.unclear, judged.returned)
+    sets = _sets(judged)
     counts = [sum(last.get(job_id) == cell for job_id in jobs) for jobs in sets]
     hands = [(hand, strike.at) for strike in strikes for hand in strike.hands if hand.job_id]
     again = [each for hand, at in hands if (each := hindsight.recovery(hand, at))]
@@ -141,7 +142,14 @@ def _row(
     return [name, *map(str, (len(strikes), len(hands), *counts, len(again))), *times]
 
 
+def _sets(judged: Verdict) -> list[set[str]]:
+    always = [judged.lost, judged.twice, judged.overlapped, judged.unclear, judged.returned]
+    return [*always, judged.forgotten] if settings.QUEUE_CONNECTION == "redis" else always
+
+
 FAULTS = ["lost", "twice", "at once", "unclear", "returned"]
+if settings.QUEUE_CONNECTION == "redis":
+    FAULTS.append("forgotten")
 MATRIX_HEAD = ["killed", "times", "in hand", *FAULTS, "run again", "queued after s", "max", "begun after s", "max"]
 TOTAL_HEAD = ["", "times", "jobs", *FAULTS, "recoveries", "left in Redis", "seconds"]
 
@@ -153,7 +161,7 @@ def shown(reports: Sequence[Report]) -> str:
 
 def _total(report: Report) -> list[str]:
     judged = report.verdict
-    sets = (judged.lost, judged.twice, judged.overlapped, judged.unclear, judged.returned)
+    sets = _sets(judged)
     counts = [report.blows, judged.jobs, *map(len, sets), judged.recoveries, len(report.leftovers)]
     return [report.name, *map(str, counts), f"{report.seconds:.0f}"]
 
@@ -163,7 +171,7 @@ def _details(reports: Sequence[Report]) -> str:
         f"{report.name}: {kind}: {' '.join(sorted(jobs))}"
         for report in reports
         for kind, jobs in vars(report.verdict).items()
-        if isinstance(jobs, set) and jobs and kind != "returned"
+        if isinstance(jobs, set) and jobs and kind not in ("returned", "forgotten")
     ]
     left = [f"{report.name}: left in Redis: {' '.join(report.leftovers)}" for report in reports if report.leftovers]
     return "\n".join([*lines, *left])
@@ -180,6 +188,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pause", type=float, default=1.0, help="between two kills: so many times 0.2 to 2 s")
     parser.add_argument("--keep", metavar="FOLDER", help="leave logs, marks and the SQLite database in a new folder")
     parser.add_argument("--postgres", action="store_true", help="instead of SQLite")
+    parser.add_argument("--redis", action="store_true", help="the driver `redis` instead of `database`")
     options = parser.parse_args(arguments)
     if all(getattr(options, name) is None for name in LONG):
         vars(options).update(QUICK if options.quick else LONG)
@@ -189,8 +198,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     print(
-        f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}, {ground.DATABASE}, "
-        f"{options.workers} workers, {options.rate:.0f} jobs/s, seed {options.seed}\n"
+        f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}, {ground.DATABASE}, driver "
+        f"{settings.QUEUE_CONNECTION}, {options.workers} workers, {options.rate:.0f} jobs/s, seed {options.seed}\n"
     )
     with Host(options.workers, random.Random(options.seed)) as host:
         field = Field(host, options)

@@ -16,7 +16,8 @@ from maintenance.models import Job
 from maintenance.process import die_with_parent
 from maintenance.tables import Queue
 
-# A job that was in many hands that were killed is to end like the others, not as poison.
+# A job that was in many hands that were killed is to end like the others, not as poison. With the driver `redis` it has
+# no row yet that could say so.
 RECOVERIES = 1000
 
 

@@ -5,8 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from django.conf import settings
+
 from benchmarks.marks import Execution, Marks
-from maintenance import broker, taking
+from maintenance import broker, queues, taking
 from maintenance.models import Attempt, Job
 
 SUCCEEDED = Attempt.Outcome.SUCCEEDED
@@ -14,9 +16,10 @@ SUCCEEDED = Attempt.Outcome.SUCCEEDED
 
 @dataclass
 class Verdict:
-    """Jobs by what is wrong with them; `returned` are no faults.
+    """Jobs by what is wrong with them; `returned` and `forgotten` are no faults.
 
     `lost`        enqueued, and not completed; or completed, and not run to its end
+    `forgotten`   only with the driver `redis`: Redis lost its data before the job had started
     `twice`       begun again after an execution that the ledger calls succeeded
     `overlapped`  run by two processes at the same time
     `unclear`     not exactly one execution succeeded, or one without an outcome, or one that the ledger does not know
@@ -30,6 +33,7 @@ class Verdict:
     overlapped: set[str] = field(default_factory=set)
     unclear: set[str] = field(default_factory=set)
     returned: set[str] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
 
     @property
     def faults(self) -> set[str]:
@@ -38,7 +42,10 @@ class Verdict:
 
 def unfinished(ids: Collection[str]) -> int:
     """How many of these jobs have not ended. Counted over all jobs, which is quicker than asking for each."""
-    return Job.objects.filter(status__in=Job.UNFINISHED).count() if ids else 0
+    if not ids:
+        return 0
+    carried = sum(queues.sizes().values()) if settings.QUEUE_CONNECTION == "redis" else 0
+    return carried + Job.objects.filter(status__in=Job.UNFINISHED).count()
 
 
 def judge(ids: Collection[str], marks: Marks) -> Verdict:
@@ -61,6 +68,9 @@ def judge(ids: Collection[str], marks: Marks) -> Verdict:
 def _judge_one(
     verdict: Verdict, job_id: str, status: str, outcomes: dict[str, str], executions: list[Execution]
 ) -> None:
+    if settings.QUEUE_CONNECTION == "redis" and not status and not executions:
+        verdict.forgotten.add(job_id)
+        return
     done = [each for each in executions if each.done]
     if status != Job.Status.COMPLETED or not done:
         verdict.lost.add(job_id)
