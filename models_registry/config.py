@@ -79,17 +79,24 @@ def validate(model_config: Any) -> None:
 
 
 def normalise(
-    options: DriverOptions, backend: Mapping[str, Any], agent: Mapping[str, Any], *, context_length: int = 0
+    options: DriverOptions,
+    backend: Mapping[str, Any],
+    agent: Mapping[str, Any],
+    *,
+    context_length: int = 0,
+    loaded: int = 0,
 ) -> tuple[ModelConfig, list[ConfigWarning]]:
     """The configuration for a call, and the warnings about it. Raises Invalid.
 
-    `context_length`: the window in tokens that the server has for a call, 0 where it is not known.
+    `context_length`: the window in tokens that the server has for a call, 0 where it is not known. `loaded`: the one
+    that the model is in memory with, which a call that wants none of its own takes, for another one loads it anew.
     """
     draft = _Draft(options.defaults, {**_checked(backend), **_checked(agent)})
     draft.leave_out(options.refusal)
     draft.move_into({**_RANGES, **options.ranges})
     draft.shorten_stops(options.stop_sequences)
-    draft.fit_window(context_length)
+    draft.fit_window(context_length, loaded)
+    draft.part(options.conflict)
     return ModelConfig(**draft.values), draft.warnings
 
 
@@ -132,6 +139,12 @@ class _Draft:
                 self._warn(name, None, reason)
                 del self.values[name]
 
+    def part(self, conflict: Callable[[str, Mapping[str, Any]], str]) -> None:
+        for name in list(self.values):
+            if reason := conflict(name, self.values):
+                self._warn(name, None, reason)
+                del self.values[name]
+
     def move_into(self, ranges: Mapping[str, tuple[float, float]]) -> None:
         for name, (low, high) in ranges.items():
             if name in self.values:
@@ -141,12 +154,13 @@ class _Draft:
         if "stop_sequences" in self.values:
             self._use("stop_sequences", self.values["stop_sequences"][:most], f"At most {most} are sent.")
 
-    def fit_window(self, server: int) -> None:
+    def fit_window(self, server: int, loaded: int) -> None:
         """Keep the window within what there is, and the reply within the window."""
         values, rule = self.values, self._rule
-        if known := server or rule.context_length:
-            window = min(values["context_length"], known) if "context_length" in self._chosen else known
-            self._use("context_length", window, f"The model's window is {known} tokens.")
+        known = server or rule.context_length
+        wanted = values["context_length"] if "context_length" in self._chosen else loaded or known
+        window = min(wanted, known) if wanted and known else wanted
+        self._use("context_length", window or values["context_length"], f"The model's window is {known} tokens.")
         if rule.max_tokens:
             most = min(values["max_tokens"], rule.max_tokens)
             self._use("max_tokens", most, f"The model writes at most {rule.max_tokens} tokens.")

@@ -1,21 +1,34 @@
 """What is known of models by the beginning of their names: windows, output limits, and options they refuse."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Thinking(StrEnum):
+    """How a model of Anthropic's protocol thinks."""
+
+    NEVER = "never"
+    BUDGET = "budget"  # when it is given tokens for it
+    ASKED = "asked"  # when it is asked to, as much as it sees fit
+    UNLESS_DISABLED = "unless disabled"
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True)
 class ModelRule:
     """`context_length` and `max_tokens` in tokens, 0 where unknown.
 
-    A model that `reasons` takes `max_completion_tokens` and refuses every sampling option.
+    A model that `reasons` refuses every sampling option; OpenAI's take `max_completion_tokens` then.
     """
 
     context_length: int = 0
     max_tokens: int = 0
     reasons: bool = False
+    thinking: Thinking = Thinking.BUDGET
 
 
 UNKNOWN = ModelRule()
+_M = 1_000_000
 RULES = {
     "gpt-3.5-turbo": ModelRule(16_385, 4_096),
     "gpt-4": ModelRule(8_192, 8_192),
@@ -34,6 +47,30 @@ RULES = {
     "o1-preview": ModelRule(128_000, 32_768, reasons=True),
     "o3": ModelRule(200_000, 100_000, reasons=True),
     "o4-mini": ModelRule(200_000, 100_000, reasons=True),
+    # A model of theirs that is not known yet is taken to be like the newest, but for its window.
+    "claude": ModelRule(200_000, 64_000, reasons=True, thinking=Thinking.ALWAYS),
+    "claude-3": ModelRule(200_000, 4_096, thinking=Thinking.NEVER),
+    "claude-3-5": ModelRule(200_000, 8_192, thinking=Thinking.NEVER),
+    "claude-3-7": ModelRule(200_000, 64_000),
+    "claude-opus-4-0": ModelRule(200_000, 32_000),
+    "claude-opus-4-2025": ModelRule(200_000, 32_000),
+    "claude-opus-4-1": ModelRule(200_000, 32_000),
+    "claude-opus-4-5": ModelRule(200_000, 64_000),
+    "claude-opus-4-6": ModelRule(_M, 128_000, thinking=Thinking.ASKED),
+    "claude-opus-4-7": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ASKED),
+    "claude-opus-4-8": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ASKED),
+    "claude-opus-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.UNLESS_DISABLED),
+    "claude-opus-5-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
+    "claude-sonnet-4-0": ModelRule(200_000, 64_000),
+    "claude-sonnet-4-2025": ModelRule(200_000, 64_000),
+    "claude-sonnet-4-5": ModelRule(200_000, 64_000),
+    "claude-sonnet-4-6": ModelRule(_M, 128_000, thinking=Thinking.ASKED),
+    "claude-sonnet-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.UNLESS_DISABLED),
+    "claude-sonnet-5-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
+    "claude-haiku-4-5": ModelRule(200_000, 64_000),
+    "claude-haiku-5-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
+    "claude-fable-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
+    "claude-mythos-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
 }
 _LONGEST_FIRST = sorted(RULES, key=len, reverse=True)
 

@@ -18,7 +18,6 @@ CONTEXT = re.compile(
     re.I,
 )
 _CREDIT = re.compile(r"insufficient_quota|billing|insufficient (credits|balance)|payment|spend[ _]limit", re.I)
-_SPENT = re.compile(r"credit balance is too low|specified (workspace )?API usage limits", re.I)  # Anthropic's 400
 _KINDS: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"rate_?limit|too_many_requests|quota", re.I), HTTPStatus.TOO_MANY_REQUESTS),
     (re.compile(r"model_not_found|not_found", re.I), HTTPStatus.NOT_FOUND),
@@ -103,20 +102,12 @@ def _in_words(
 def _classify(backend: str, status: int, body: str, model: str) -> tuple[type[errors.BackendError], str]:
     if status >= HTTPStatus.BAD_REQUEST and CONTEXT.search(body):
         return errors.ContextWindowExceeded, "The messages do not fit the model's context window."
-    if _is_spent(status, body):
+    if status == HTTPStatus.PAYMENT_REQUIRED or (status == HTTPStatus.TOO_MANY_REQUESTS and _CREDIT.search(body)):
         return errors.Unauthorized, f"The account at {backend} has no credit left."
     if status == HTTPStatus.NOT_FOUND:
         return _not_found(backend, body, model)
     kind, message = _BY_STATUS.get(status) or _by_range(status)
     return kind, message.format(backend=backend, status=status)
-
-
-def _is_spent(status: int, body: str) -> bool:
-    """Whether money is what is missing: no wait helps then."""
-    if status == HTTPStatus.BAD_REQUEST:
-        return bool(_SPENT.search(body))
-    limited = status == HTTPStatus.TOO_MANY_REQUESTS and bool(_CREDIT.search(body))
-    return limited or status == HTTPStatus.PAYMENT_REQUIRED
 
 
 def _by_range(status: int) -> tuple[type[errors.BackendError], str]:
