@@ -13,6 +13,7 @@ APP_NAME = env.text("APP_NAME", "Chinese Worker")
 APP_ENV = env.text("APP_ENV", "local")
 DEBUG = env.flag("DEBUG")
 SECRET_KEY = env.secret_key()
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 
@@ -152,6 +153,7 @@ SPECTACULAR_SETTINGS = {
         "AgentStatus": "conversations.models.Agent.Status",
         "BackendStatus": "models_registry.api.STATUSES",
         "ConversationStatus": "conversations.models.Conversation.Status",
+        "PullStatus": "models_registry.models.Pull.Status",
         "MessageStatus": "conversations.models.Message.Status",
         "RunStatus": "conversations.models.Run.Status",
         "ToolCallStatus": "conversations.models.ToolCall.Status",
@@ -193,7 +195,6 @@ FAKE_BACKEND = env.flag("FAKE_BACKEND")
 DEFAULT_BACKEND = env.text("DEFAULT_BACKEND")
 MODEL_PULL_CONCURRENCY = env.number("MODEL_PULL_CONCURRENCY", 1)
 MODEL_PULL_STALL_SECONDS = env.number("MODEL_PULL_STALL_SECONDS", 300)
-MODEL_SYNC_SECONDS = env.number("MODEL_SYNC_SECONDS", 3600)
 
 # Requests that a user or a model can aim: maintenance/outbound.py
 OUTBOUND_ALLOWED = env.words("OUTBOUND_ALLOWED")
@@ -209,6 +210,8 @@ JOB_FAILED_HISTORY_DAYS = env.number("JOB_FAILED_HISTORY_DAYS", 90)
 SCHEDULE_HISTORY_DAYS = env.number("SCHEDULE_HISTORY_DAYS", 90)
 # Functions that are given names below MEDIA_ROOT and answer with those that a live row needs
 FILES_IN_USE: list[str] = []
+# Functions that are given the time and answer with the rows of their app whose time is over
+HISTORY_ROWS = ["models_registry.retention.ended_pulls"]
 
 # Event streams
 STREAM_HEARTBEAT_SECONDS = env.number("STREAM_HEARTBEAT_SECONDS", 15)
@@ -238,6 +241,7 @@ RECONCILERS = [
     "maintenance.reconciler.reconcile",
     "maintenance.batches.reconcile",
     "maintenance.long_waits.notice",
+    "models_registry.recovery.reconcile",
     "conversations.recovery.reconcile",
     "maintenance.schedule.fire_due",
 ]
@@ -280,6 +284,14 @@ SCHEDULE = (
         cron="0 3 * * *",
         time_zone=TIME_ZONE,
         job="prune_history",
+        overlap=Overlap.SKIP,
+        missed=Missed.RUN_ONCE,
+    ),
+    Task(
+        name="sync_models",
+        cron="17 * * * *",
+        time_zone=TIME_ZONE,
+        job="sync_models",
         overlap=Overlap.SKIP,
         missed=Missed.RUN_ONCE,
     ),

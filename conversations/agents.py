@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from conversations import library, prompts, slugs
 from conversations.models import Agent, AgentPrompt
 from maintenance.errors import Invalid
-from models_registry import catalog, config
+from models_registry import catalog, config, suitability
 from models_registry.errors import BackendError
 
 RUNTIME_VARIABLES = {"conversation_id", "user_name", "message_count"}
@@ -55,7 +55,9 @@ def _use_prompts(agent: Agent, ids: Sequence[int]) -> None:
 def warnings(agent: Agent) -> list[dict[str, Any]]:
     """What will not be as the agent's owner may think: `[{field, message, given?, used?}]`."""
     try:
-        found = [dict(warning) for warning in catalog.resolve(agent.ai_backend, agent.model_config).warnings]
+        resolved = catalog.resolve(agent.ai_backend, agent.model_config)
+        native = agent.tool_mode == Agent.ToolMode.NATIVE
+        found = [dict(one) for one in (*resolved.warnings, *suitability.warnings(resolved, native_tools=native))]
     except BackendError as error:
         found = [{"field": "ai_backend", "message": error.message}]
     except Invalid as error:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 
-from maintenance.errors import Invalid
-from models_registry import config, drivers, environment
-from models_registry.backends.base import Backend, ModelConfig
+from maintenance.errors import Invalid, Refusal
+from models_registry import config, drivers, environment, records
+from models_registry.backends.base import Backend, Health, ModelConfig, ModelManager
 from models_registry.backends.settings import BackendSettings
 from models_registry.config import ConfigWarning
 from models_registry.errors import BackendMisconfigured
+from models_registry.records import Window
 
 ALIASES = {"claude": "anthropic"}
 
@@ -27,60 +28,117 @@ class Resolved:
 
 
 def configured() -> dict[str, BackendSettings]:
-    """The backends there are, by name; the first is the default unless a setting says otherwise."""
-    return environment.backends()
+    """The backends there are, by name: those of the environment, then the enabled ones that operators added.
+
+    A name of the environment wins. The first is the default unless a setting says otherwise. One query.
+    """
+    return _joined(records.enabled())
+
+
+def _joined(added: Mapping[str, BackendSettings]) -> dict[str, BackendSettings]:
+    named = environment.backends()
+    return {**named, **{name: backend for name, backend in added.items() if name not in named}}
 
 
 def default_name() -> str:
     """The backend for agents that name none; empty where none is configured."""
-    return _canonical(settings.DEFAULT_BACKEND) or next(iter(configured()), "")
+    return _named_default() or next(iter(records.enabled()), "")
+
+
+def _named_default() -> str:
+    return canonical(settings.DEFAULT_BACKEND) or next(iter(environment.backends()), "")
 
 
 def check_name(name: str) -> None:
     """Raise Invalid unless an agent may use this backend; an empty name stands for the default one."""
-    known = configured()
-    if name and _canonical(name) not in known:
-        message = f"There is no backend {name!r}. {_choices(known)}"
+    if name and find(name) is None:
+        message = f"There is no backend {name!r}. {_choices()}"
         raise Invalid(message, errors={"ai_backend": [message]})
 
 
 def find(name: str) -> BackendSettings | None:
-    """The backend of this name or alias."""
-    return configured().get(_canonical(name))
+    """The backend of this name or alias. At most one query."""
+    chosen, _window = _find(name, "") if name else (None, Window())
+    return chosen
+
+
+def known(name: str) -> BackendSettings:
+    """The backend of this name or alias. Raises Refusal, 404."""
+    chosen = find(name)
+    if chosen is None:
+        raise Refusal(f"There is no backend {name!r}.", code="not_found", status_code=404)
+    return chosen
 
 
 def backend(chosen: BackendSettings) -> Backend:
+    """Ready to be called. Raises BackendMisconfigured for one that cannot be."""
+    if chosen.fault:
+        raise BackendMisconfigured(chosen.fault)
     return drivers.backend(chosen)
 
 
+def probe(chosen: BackendSettings) -> Health:
+    """Ask the server how it is, with short limits. Never raises."""
+    if chosen.fault:
+        return Health(status="misconfigured", error=chosen.fault)
+    return drivers.backend(chosen).health()
+
+
+def manager(name: str) -> ModelManager:
+    """The backend, where it can pull, delete and unload models.
+
+    Raises Refusal: 404 for an unknown name, 400 where the driver does not manage models, 409 where it is misconfigured.
+    """
+    chosen = known(name)
+    if not drivers.backend(chosen).capabilities.model_management:
+        message = f"{chosen.name} does not manage its models: that is done where the server runs."
+        raise Refusal(message, code="no_model_management", status_code=400)
+    if chosen.fault:
+        raise Refusal(chosen.fault, code=BackendMisconfigured.code)
+    return cast(ModelManager, backend(chosen))
+
+
 def resolve(name: str, model_config: Mapping[str, Any]) -> Resolved:
-    """The backend `name`, or the default one where it is empty, and the normalised configuration.
+    """The backend `name`, or the default one where it is empty, and the normalised configuration. At most one query.
 
     Raises BackendMisconfigured for a backend that is not configured and for a configuration that cannot be used.
     """
-    known = configured()
-    chosen = known.get(_canonical(name) or default_name())
+    model = model_config.get("model") or ""
+    chosen, window = _find(name or _named_default(), model if isinstance(model, str) else "")
     if chosen is None:
-        raise BackendMisconfigured(f"The backend {name or default_name()!r} is not configured. {_choices(known)}")
+        raise BackendMisconfigured(f"The backend {name or default_name()!r} is not configured. {_choices()}")
     if not chosen.api_key.isascii():
         raise BackendMisconfigured(f"The key of {chosen.name} holds characters that no key has.")
     try:
-        normalised, warnings = _normalise(chosen, model_config)
+        normalised, warnings = _normalise(chosen, model_config, window)
     except Invalid as error:
         raise BackendMisconfigured(f"The agent's model configuration is not valid. {error.message}") from error
     if not normalised.model:
-        raise BackendMisconfigured(f"{chosen.name} has no default model: set OPENAI_MODEL or the agent's model.")
+        raise BackendMisconfigured(f"{chosen.name} has no default model: give it one, or name the agent's model.")
     return Resolved(backend=backend(chosen), config=normalised, warnings=warnings, name=chosen.name)
 
 
-def _normalise(chosen: BackendSettings, model_config: Mapping[str, Any]) -> tuple[ModelConfig, list[ConfigWarning]]:
+def _find(name: str, model: str) -> tuple[BackendSettings | None, Window]:
+    """The backend, and what is stored of the window of this model of it, or of its default one."""
+    named = environment.backends().get(canonical(name))
+    if named is None:
+        return records.find(canonical(name), model) or (None, Window())
+    asked = model or named.model
+    return named, Window() if named.context_length or not asked else records.window(named.name, asked)
+
+
+def _normalise(
+    chosen: BackendSettings, model_config: Mapping[str, Any], window: Window
+) -> tuple[ModelConfig, list[ConfigWarning]]:
     own = {**chosen.options, "model": chosen.model or None}
-    return config.normalise(drivers.options(chosen), own, model_config, context_length=chosen.context_length)
+    known = chosen.context_length or window.most
+    return config.normalise(drivers.options(chosen), own, model_config, context_length=known, loaded=window.loaded)
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """The name that an alias stands for; every other name is its own."""
     return ALIASES.get(name, name)
 
 
-def _choices(known: Mapping[str, BackendSettings]) -> str:
-    return f"Configured: {', '.join(known) or 'none'}."
+def _choices() -> str:
+    return f"Configured: {', '.join(configured()) or 'none'}."

@@ -9,6 +9,9 @@ RESERVED = ("embedded", "openai", "anthropic", "claude", "ollama", "fake")
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
+ANTHROPIC_URL = "https://api.anthropic.com"
+ANTHROPIC_DEFAULT_MODEL = "claude-haiku-4-5"
+FAKE_CONTEXT_TOKENS = 128_000
 
 
 def backends() -> dict[str, BackendSettings]:
@@ -16,10 +19,14 @@ def backends() -> dict[str, BackendSettings]:
     found: list[BackendSettings] = []
     if settings.OPENAI_BASE_URL or settings.OPENAI_API_KEY:
         found.append(_openai())
+    if settings.ANTHROPIC_API_KEY or not _is_official_anthropic():
+        found.append(_anthropic())
+    if settings.OLLAMA_BASE_URL:
+        found.append(_ollama())
     if settings.EMBEDDED_MODEL_URL:
         found.append(_embedded())
     if settings.FAKE_BACKEND:
-        found.append(BackendSettings(name="fake", driver="fake", model="echo"))
+        found.append(BackendSettings(name="fake", driver="fake", model="echo", context_length=FAKE_CONTEXT_TOKENS))
     return {backend.name: backend for backend in found}
 
 
@@ -33,6 +40,30 @@ def _openai() -> BackendSettings:
         model=settings.OPENAI_MODEL or (OPENAI_DEFAULT_MODEL if official else ""),
         context_length=settings.OPENAI_CONTEXT_TOKENS,
         extensions=not official,
+    )
+
+
+def _anthropic() -> BackendSettings:
+    return BackendSettings(
+        name="anthropic",
+        driver="anthropic",
+        base_url=settings.ANTHROPIC_BASE_URL or ANTHROPIC_URL,
+        api_key=settings.ANTHROPIC_API_KEY,
+        model=settings.ANTHROPIC_MODEL or (ANTHROPIC_DEFAULT_MODEL if _is_official_anthropic() else ""),
+    )
+
+
+def _is_official_anthropic() -> bool:
+    return settings.ANTHROPIC_BASE_URL.rstrip("/") in ("", ANTHROPIC_URL)
+
+
+def _ollama() -> BackendSettings:
+    return BackendSettings(
+        name="ollama",
+        driver="ollama",
+        base_url=settings.OLLAMA_BASE_URL,
+        model=settings.OLLAMA_MODEL,
+        options={"timeout": settings.OLLAMA_TIMEOUT},
     )
 
 

@@ -7,7 +7,7 @@ result has become old. Only the very first question about a backend waits, and n
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -42,13 +42,27 @@ def status(name: str) -> Checked:
 
 def statuses(names: Iterable[str]) -> dict[str, Checked]:
     """The health of each backend; they are probed side by side, so together they take no longer than one."""
-    configured = {name: catalog.find(name) for name in names}
+    known = catalog.configured()
+    return of({name: known.get(catalog.canonical(name)) for name in names})
+
+
+def of(configured: Mapping[str, BackendSettings | None]) -> dict[str, Checked]:
+    """The health of these backends, which need not be enabled. None stands for one that there is not."""
     keys = {name: (os.getpid(), chosen) for name, chosen in configured.items() if chosen}
     waited_for = [probe for key in keys.values() if (probe := _refresh(key)) and key not in _known]
     end_at = time.monotonic() + FIRST_ANSWER_SECONDS
     for probe in waited_for:
         probe.join(max(0.0, end_at - time.monotonic()))
     return {name: _result(name, keys.get(name)) for name in configured}
+
+
+def ask(chosen: BackendSettings, *, seconds: float) -> Checked:
+    """Probe now, whatever is known, and wait so long for the answer."""
+    key = (os.getpid(), chosen)
+    probe = _running(key) or _start(key)
+    probe.join(seconds)
+    unanswered = Health(status="unreachable", error=f"{chosen.name} did not answer within {seconds:g} s.")
+    return Checked(unanswered, datetime.now(UTC)) if probe.is_alive() else _known[key]
 
 
 def _result(name: str, key: _Key | None) -> Checked:
@@ -60,11 +74,20 @@ def _result(name: str, key: _Key | None) -> Checked:
 
 def _refresh(key: _Key) -> threading.Thread | None:
     """Start a probe where the last result is missing or old; the probe that is under way, if any."""
-    known, probe = _known.get(key), _probes.get(key)
-    if probe and probe.is_alive():
+    known = _known.get(key)
+    if probe := _running(key):
         return probe
     if known and datetime.now(UTC) - known.checked_at < _kept(known.health):
         return None
+    return _start(key)
+
+
+def _running(key: _Key) -> threading.Thread | None:
+    probe = _probes.get(key)
+    return probe if probe and probe.is_alive() else None
+
+
+def _start(key: _Key) -> threading.Thread:
     _probes[key] = probe = threading.Thread(target=_probe, args=[key], name="backend-probe", daemon=True)
     probe.start()
     return probe
@@ -76,4 +99,4 @@ def _kept(health: Health) -> timedelta:
 
 
 def _probe(key: _Key) -> None:
-    _known[key] = Checked(catalog.backend(key[1]).health(), datetime.now(UTC))
+    _known[key] = Checked(catalog.probe(key[1]), datetime.now(UTC))

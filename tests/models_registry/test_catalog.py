@@ -8,10 +8,14 @@ from models_registry.backends.fake import FakeBackend
 from models_registry.backends.openai import OpenAIBackend
 from models_registry.errors import BackendMisconfigured
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture(autouse=True)
 def nothing_configured(settings: Any) -> None:
     settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = settings.OPENAI_MODEL = ""
+    settings.ANTHROPIC_API_KEY = settings.ANTHROPIC_MODEL = ""
+    settings.ANTHROPIC_BASE_URL = environment.ANTHROPIC_URL
     settings.EMBEDDED_MODEL_URL = settings.DEFAULT_BACKEND = ""
     settings.OPENAI_CONTEXT_TOKENS = 0
     settings.FAKE_BACKEND = False
@@ -40,6 +44,27 @@ def test_a_base_url_alone_means_a_compatible_server(settings: Any) -> None:
     settings.OPENAI_BASE_URL = "http://127.0.0.1:1234/v1"
     found = catalog.configured()["openai"]
     assert (found.base_url, found.api_key, found.extensions) == ("http://127.0.0.1:1234/v1", "", True)
+
+
+def test_a_key_alone_means_anthropic_itself(settings: Any) -> None:
+    settings.ANTHROPIC_API_KEY = "sk-ant-1"
+    found = catalog.configured()["anthropic"]
+    assert (found.base_url, found.model) == ("https://api.anthropic.com", "claude-haiku-4-5")
+    assert "sk-ant-1" not in repr(found)
+
+
+def test_another_address_alone_means_a_server_that_speaks_as_anthropic_does(settings: Any) -> None:
+    settings.ANTHROPIC_BASE_URL = "http://127.0.0.1:1234"
+    found = catalog.configured()["anthropic"]
+    assert (found.base_url, found.api_key, found.model) == ("http://127.0.0.1:1234", "", "")
+
+
+def test_f26_claude_is_another_name_of_anthropic(settings: Any) -> None:
+    settings.ANTHROPIC_API_KEY = "sk-ant-1"
+    catalog.check_name("claude")
+    resolved = catalog.resolve("claude", {})
+    assert (resolved.name, resolved.backend.driver) == ("anthropic", "anthropic")
+    assert (resolved.config.temperature, resolved.config.max_tokens) == (1.0, 4096)
 
 
 def test_the_shipped_model_is_the_default_while_nothing_else_is_configured(settings: Any) -> None:
@@ -116,7 +141,7 @@ def test_a_stored_configuration_that_is_not_valid_is_misconfigured(settings: Any
 
 def test_a_server_without_a_model_is_misconfigured_unless_the_agent_names_one(settings: Any) -> None:
     settings.OPENAI_BASE_URL = "http://127.0.0.1:1234/v1"
-    with pytest.raises(BackendMisconfigured, match="OPENAI_MODEL"):
+    with pytest.raises(BackendMisconfigured, match="has no default model"):
         catalog.resolve("openai", {})
     assert catalog.resolve("openai", {"model": "llama"}).config.model == "llama"
 

@@ -17,6 +17,8 @@ from models_registry.fakes.openai import OpenAIServer
 from tests.models_registry.conftest import Listener, chat
 from tests.services import free_port
 
+pytestmark = pytest.mark.django_db
+
 ROOT = Path(__file__).parents[2]
 
 

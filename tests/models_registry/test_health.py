@@ -11,6 +11,8 @@ from models_registry.fakes.openai import FOR_EVER, OpenAIServer
 from tests.services import free_port
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture(autouse=True)
 def nothing_known() -> Iterator[None]:
@@ -74,7 +76,7 @@ def test_an_old_result_is_given_at_once_and_renewed_behind(openai: OpenAIServer,
         began = time.monotonic()
         assert health.status("openai") is before
         assert time.monotonic() - began < 0.15
-        eventually(lambda: health.status("openai").health.models == ("new",))
+        eventually(lambda: [*health.status("openai").health.models] == ["new"])
     finally:
         openai.models_script = usual
 

@@ -32,7 +32,7 @@ def _probe(name: str) -> Health:
     if chosen is None:
         known = ", ".join(catalog.configured()) or "none"
         return Health(status="misconfigured", error=f"There is no backend {name!r}. Configured: {known}.")
-    return catalog.backend(chosen).health()
+    return catalog.probe(chosen)
 
 
 def _lines(name: str, health: Health) -> str:

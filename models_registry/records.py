@@ -1,0 +1,94 @@
+"""The backends that operators added, as settings to call them with, and what is stored of a model.
+
+Nothing is cached here. A turn asks one statement, which finds a backend and the window of its model by unique indexes;
+a cache would have to ask the database whether it still holds, which costs as much. So a key that is changed, or a
+backend that is disabled, counts for the next turn in every process.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.db.models import OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Concat, NullIf
+
+from models_registry import keys
+from models_registry.backends.settings import BackendSettings
+from models_registry.environment import OPENAI_URL
+from models_registry.models import BackendRecord, Driver, Model
+
+# Where a driver's server is, unless it is said.
+BASE_URLS: Mapping[str, str] = {
+    Driver.OLLAMA: "http://127.0.0.1:11434",
+    Driver.OPENAI: OPENAI_URL,
+    Driver.ANTHROPIC: "https://api.anthropic.com",
+    Driver.FAKE: "",
+}
+LATEST = ":latest"  # what a name without a tag means to Ollama
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What is stored of a model's window, in tokens: its own maximum, and that which it is loaded with. 0: unknown."""
+
+    most: int = 0
+    loaded: int = 0
+
+
+def enabled() -> dict[str, BackendSettings]:
+    """By name. One query."""
+    return {record.name: settings_of(record) for record in BackendRecord.objects.filter(enabled=True)}
+
+
+def find(name: str, model: str = "") -> tuple[BackendSettings, Window] | None:
+    """An enabled backend, and the window of this model of it, or of its default model. One query.
+
+    Without a name it is the first one.
+    """
+    asked = Coalesce(NullIf(Value(model), Value("")), OuterRef("model"))
+    found = Model.objects.filter(backend=OuterRef("name"), name__in=[asked, Concat(asked, Value(LATEST))])
+    backends = BackendRecord.objects.filter(enabled=True)
+    record = (
+        (backends.filter(name=name) if name else backends)
+        .annotate(most=Subquery(found.order_by("name").values("context_length")[:1]))
+        .annotate(loaded=Subquery(found.order_by("name").values("loaded_context_length")[:1]))
+        .first()
+    )
+    return (settings_of(record), Window(most=record.most or 0, loaded=record.loaded or 0)) if record else None
+
+
+def window(backend: str, model: str) -> Window:
+    """The window of a model of a backend. One query."""
+    found = named(backend, model).values_list("context_length", "loaded_context_length").first()
+    return Window(most=found[0], loaded=found[1]) if found else Window()
+
+
+def named(backend: str, model: str) -> QuerySet[Model]:
+    """The rows that a model's name may mean, the exact one first."""
+    return Model.objects.filter(backend=backend, name__in=[model, model + LATEST]).order_by("name")
+
+
+def settings_of(record: BackendRecord) -> BackendSettings:
+    """A backend that cannot be used has a `fault`: nothing here raises."""
+    key, fault = _key(record)
+    base_url = record.base_url or BASE_URLS[record.driver]
+    return BackendSettings(
+        name=record.name,
+        driver=record.driver,
+        base_url=base_url,
+        api_key=key,
+        model=record.model,
+        options=record.options,
+        context_length=record.context_length,
+        extensions=record.driver == Driver.OPENAI and base_url.rstrip("/") != OPENAI_URL,
+        fault=fault,
+    )
+
+
+def _key(record: BackendRecord) -> tuple[str, str]:
+    try:
+        return keys.decrypt(record.encrypted_key), ""
+    except keys.Unreadable:
+        return "", (
+            f"The stored key of {record.name} cannot be read, for SECRET_KEY has changed since. Enter the key again in "
+            "the console, or name the old SECRET_KEY in SECRET_KEY_FALLBACKS."
+        )

@@ -1,0 +1,26 @@
+"""Whether a model that an agent means is there, and can do what the agent wants of it, as far as the registry knows."""
+
+from models_registry import records
+from models_registry.catalog import Resolved
+from models_registry.config import ConfigWarning
+from models_registry.models import Driver, Model
+
+TOOLS = "tools"
+
+
+def warnings(resolved: Resolved, *, native_tools: bool) -> list[ConfigWarning]:
+    """`[{field, message}]`, none where nothing speaks against it or nothing is known. At most two queries."""
+    backend, model = resolved.name, resolved.config.model
+    if resolved.backend.driver == Driver.FAKE:
+        return []  # it has no server that could lack something
+    row = records.named(backend, model).only("capabilities").first()
+    if row is None:
+        synced = Model.objects.filter(backend=backend).exists()
+        return [_warning("model_config", f"{backend} does not list the model {model}.")] if synced else []
+    if native_tools and row.capabilities is not None and TOOLS not in row.capabilities:
+        return [_warning("tool_mode", f"{model} cannot call tools by itself: choose json_schema to use tools with it.")]
+    return []
+
+
+def _warning(field: str, message: str) -> ConfigWarning:
+    return {"field": field, "message": message}
