@@ -1,7 +1,8 @@
 """A small, fast HTTP/1.1 server that does what a script says and records when its clients hang up.
 
 It runs in a thread of its own. A script is a sequence of moves: bytes to send, seconds to wait (a float), and `CUT`,
-which drops the connection. A script of bytes alone is answered at once, without a task.
+which drops the connection. A script of bytes alone is answered at once, without a task. A script may also be a
+generator, which decides as it goes; it is closed when the client hangs up.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
@@ -25,6 +26,7 @@ class Cut(Enum):
 
 CUT = Cut.CUT
 Move = bytes | float | Cut
+Play = Generator[Move, None, None]
 Script = Sequence[Move]
 
 
@@ -41,7 +43,7 @@ class Received:
     hung_up_at: float | None = field(default=None)
 
 
-Answer = Callable[[Received], Script]
+Answer = Callable[[Received], Script | Play]
 
 
 def head(status: int, headers: Mapping[str, str]) -> bytes:
@@ -175,29 +177,36 @@ class _Connection(asyncio.Protocol):
         body = json.loads(rest[:length]) if length else None
         return Received(method, path, headers, body, self._number)
 
-    def _answer(self, received: Received, script: Script) -> None:
-        if all(isinstance(move, bytes) for move in script):
-            self._transport.write(b"".join(cast(Iterable[bytes], script)))
-            self._answered(received, script)
+    def _answer(self, received: Received, script: Script | Play) -> None:
+        if isinstance(script, Sequence) and all(isinstance(move, bytes) for move in script):
+            sent = b"".join(cast(Iterable[bytes], script))
+            self._transport.write(sent)
+            self._answered(received, sent)
         else:
             self._playing = self._server.play(self._play(received, script))
 
-    async def _play(self, received: Received, script: Script) -> None:
-        for move in script:
-            if isinstance(move, bytes):
-                self._transport.write(move)
-            elif isinstance(move, float):
-                await asyncio.sleep(move)
-            else:
-                received.answered = True
-                self._transport.abort()
-                return
+    async def _play(self, received: Received, script: Script | Play) -> None:
+        first = b""
+        try:
+            for move in script:
+                if isinstance(move, bytes):
+                    first = first or move
+                    self._transport.write(move)
+                elif isinstance(move, float):
+                    await asyncio.sleep(move)
+                else:
+                    received.answered = True
+                    self._transport.abort()
+                    return
+        finally:
+            if isinstance(script, Generator):
+                script.close()
         self._playing = None
-        self._answered(received, script)
+        self._answered(received, first)
         self.data_received(b"")
 
-    def _answered(self, received: Received, script: Script) -> None:
+    def _answered(self, received: Received, sent: bytes) -> None:
         received.answered = True
-        top = next(move for move in script if isinstance(move, bytes)).partition(b"\r\n\r\n")[0].lower()
+        top = sent.partition(b"\r\n\r\n")[0].lower()
         if b"content-length" not in top and b"chunked" not in top:
             self._transport.close()

@@ -11,6 +11,7 @@ WORDS = ("The ", "quick ", "brown ", "fox ", "jumps ", "over ", "the ", "lazy ",
 STREAM_HEAD = head(200, {"content-type": "text/event-stream; charset=utf-8", "transfer-encoding": "chunked"})
 DONE = b"data: [DONE]\n\n"
 CALL = {"index": 0, "id": "call_a", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+OTHER_CALL = {"index": 1, "id": "call_b", "type": "function", "function": {"name": "g", "arguments": '{"b":2}'}}
 USAGE = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
 
 
@@ -55,11 +56,10 @@ def scripts(tokens: int = 20, delay_seconds: float = 0.02) -> dict[str, Script]:
     """What each model does."""
     begun = STREAM_HEAD + chunk(completion(delta={"content": "So "}))
     text = completion(delta={"content": "漢字"})
-    tool_calls = [completion(delta={"tool_calls": [CALL]}), completion(finish_reason="tool_calls"), DONE]
     return {
+        **_shapes(),
         "stub": streamed(*answer_events(tokens)),
         "stub-paced": streamed(*answer_events(tokens), delay_seconds=delay_seconds),
-        "stub-tool": streamed(*tool_calls),
         "stall-headers": [FOR_EVER],
         "stall-body": [begun, FOR_EVER],
         "trickle-headers": [move for _ in range(3600) for move in (b"H", 1.0)],
@@ -82,6 +82,31 @@ def scripts(tokens: int = 20, delay_seconds: float = 0.02) -> dict[str, Script]:
         "http-500": refusal(500, "the backtrace with /secret/paths"),
         "http-529": refusal(529, "overloaded"),
     }
+
+
+def _shapes() -> dict[str, Script]:
+    """Replies of every shape."""
+    yes, usage = completion(delta={"content": "Yes."}), completion(choices=[], usage=USAGE)
+    end = [completion(finish_reason="stop"), usage, DONE]
+    return {
+        "stub-tool": streamed(*_called(CALL)),
+        "parallel-calls": streamed(*_called(CALL, OTHER_CALL)),
+        "empty-arguments": streamed(*_called(CALL | {"function": {"name": "f", "arguments": ""}})),
+        "invalid-arguments": streamed(*_called(CALL | {"function": {"name": "f", "arguments": '{"a":'}})),
+        "thinking": streamed(completion(delta={"reasoning_content": "hm"}), yes, *end),
+        "structured": streamed(*(completion(delta={"content": half}) for half in ('{"answer":', '"yes"}')), *end),
+        "length": streamed(completion(delta={"content": "So "}), completion(finish_reason="length"), usage, DONE),
+        "no-usage": streamed(yes, completion(finish_reason="stop"), DONE),
+        "unknown-field": streamed(
+            completion(delta={"content": "Yes.", "surprise": {"a": 1}}), b"event: surprise\ndata: {}\n\n", *end
+        ),
+        "early-eof": streamed(completion(delta={"content": "So "})),
+    }
+
+
+def _called(*calls: Mapping[str, Any]) -> list[bytes]:
+    fragments = [completion(delta={"tool_calls": [call]}) for call in calls]
+    return [*fragments, completion(finish_reason="tool_calls"), DONE]
 
 
 class OpenAIServer(Server):
