@@ -4,7 +4,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from models_registry.fakes.anthropic import AnthropicServer
+from models_registry.fakes.ollama import OllamaServer
 from models_registry.fakes.openai import OpenAIServer
+
+SERVERS: dict[str, type[AnthropicServer] | type[OllamaServer] | type[OpenAIServer]] = {
+    "anthropic": AnthropicServer,
+    "ollama": OllamaServer,
+    "openai": OpenAIServer,
+}
 
 
 class Command(BaseCommand):
@@ -12,14 +20,14 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--driver", choices=["openai"], default="openai", help="whose protocol")
+        parser.add_argument("--driver", choices=sorted(SERVERS), default="openai", help="whose protocol")
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=0, help="0, the default: a free one")
         parser.add_argument("--delay-ms", type=int, default=20, help="between the tokens of the model stub-paced")
         parser.add_argument("--tokens", type=int, default=20, help="how many the models stub and stub-paced say")
 
     def handle(self, **options: Any) -> None:
-        server = OpenAIServer(
+        server = SERVERS[options["driver"]](
             host=options["host"],
             port=options["port"],
             tokens=options["tokens"],
