@@ -18,6 +18,7 @@ from chinese_worker.django_threads import DjangoThreads  # noqa: E402  (these ne
 from conversations.api.stream import ConversationStream  # noqa: E402
 from maintenance.streams.connection import Receive, Scope, Send  # noqa: E402
 from maintenance.streams.readership import Readership  # noqa: E402
+from models_registry.stream import PullStream  # noqa: E402
 
 django_application = DjangoThreads()
 
@@ -27,15 +28,15 @@ class Server:
 
     def __init__(self) -> None:
         self.readership = Readership()
-        self.conversations = ConversationStream(self.readership)
+        self.endpoints = (ConversationStream(self.readership), PullStream(self.readership))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif self.conversations.serves(_path_info(scope)):
-            await self.conversations(scope, receive, send)
-        else:
-            await django_application(scope, receive, send)
+            return
+        path = _path_info(scope)
+        endpoint = next((one for one in self.endpoints if one.serves(path)), django_application)
+        await endpoint(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -18,6 +18,7 @@ VIEWER = {
         "view_agent", "view_systemprompt", "view_agentprompt", "view_conversation", "view_run", "view_message",
         "view_toolcall", "view_snapshot",
     ),
+    "models_registry": ("view_backendrecord", "view_model", "view_pull"),
 }  # fmt: skip
 OPERATOR = {
     "maintenance": ("retry_job", "delete_job", "pause_queue", "terminate_worker"),
@@ -25,10 +26,12 @@ OPERATOR = {
         "add_agent", "change_agent", "add_systemprompt", "change_systemprompt", "add_agentprompt",
         "change_agentprompt", "delete_agentprompt", "change_conversation", "change_run",
     ),
+    "models_registry": ("add_pull", "change_pull", "change_model"),
 }  # fmt: skip
 ADMINISTRATOR = {
     "maintenance": ("configure_console", "view_apitoken", "change_apitoken", "view_auditentry"),
     "conversations": ("delete_agent", "delete_systemprompt", "delete_conversation"),
+    "models_registry": ("add_backendrecord", "change_backendrecord", "delete_backendrecord", "delete_model"),
     "auth": ("view_user", "add_user", "change_user", "view_group", "add_group", "change_group"),
 }
 Permissions = Mapping[str, tuple[str, ...]]

@@ -129,6 +129,12 @@ def _old_slots(now: datetime) -> QuerySet[ScheduleSlot]:
     return ScheduleSlot.objects.filter(Exists(later), due_at__lt=now - kept)
 
 
+def _of_other_apps(sweep: Sweep, now: datetime) -> None:
+    """What apps above this one name in HISTORY_ROWS, by functions of the time."""
+    for path in settings.HISTORY_ROWS:
+        remove_rows(sweep, import_string(path)(now))
+
+
 TEMPORARY = (
     Section("temporary_files", temporary_files),
     Section("log_files", log_files),
@@ -143,6 +149,7 @@ HISTORY = (
     Section("failed_jobs", _rows(_failed_jobs)),
     Section("batches", _rows(_empty_batches)),  # after their jobs
     Section("schedule_slots", _rows(_old_slots)),
+    Section("other_apps", _of_other_apps),
 )
 
 
