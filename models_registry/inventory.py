@@ -1,7 +1,14 @@
-"""What is done to the models of a backend: asking for the list anew, deleting one, freeing its memory."""
+"""What is done to the models of a backend: asking for the list anew, deleting one, freeing its memory.
+
+Each leaves a row in the audit, also where it was refused.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.contrib.auth.models import User
 
+from maintenance.access import audit
 from maintenance.errors import Refusal
 from maintenance.models import Job
 from models_registry import catalog, jobs, sync
@@ -9,43 +16,71 @@ from models_registry.backends.base import ModelManager
 from models_registry.errors import BackendError, ModelNotFound
 from models_registry.models import Model
 
-
-def refresh(backend: str, by: User | None) -> Job:
-    """Have the list of models asked for anew, by a job; one that is under way counts. Raises Refusal."""
-    name = catalog.known(backend).name
-    return jobs.sync_models.tagged(f"backend:{name}").keyed(sync_key(name)).by(by).enqueue(backend=name)
+# Permissions: to ask anew and to unload, and to delete.
+CHANGE = "models_registry.change_model"
+DELETE = "models_registry.delete_model"
 
 
-def sync_key(backend: str) -> str:
-    """What the job that asks this backend for its models is known by."""
-    return f"sync_models:{backend}"
+def refresh(backend: str, by: User | None, *, address: str | None = None) -> Job:
+    """Have the list of models asked for anew, by a job; one that is under way counts. Raises Refusal, 404."""
+    with _noted("backend.refresh", f"backend:{backend}", by, address):
+        name = catalog.known(backend).name
+        job = jobs.sync_models.tagged(f"backend:{name}").keyed(_refreshing(name)).by(by)
+        return job.enqueue(backend=name)
 
 
-def delete(backend: str, model: str) -> None:
-    """Remove a model from its server. Raises Refusal: 404 unknown, 400 not managed, 502 where the server refuses."""
-    manager = catalog.manager(backend)
-    name = _name(manager, model)
-    try:
-        manager.delete(name)
-    except ModelNotFound:
+def refreshing(backend: str) -> Job | None:
+    """The job that asks this backend for its models, while it has not ended."""
+    return Job.objects.filter(unique_key=_refreshing(backend), status__in=Job.UNFINISHED).first()
+
+
+def delete(backend: str, model: str, by: User | None, *, address: str | None = None) -> None:
+    """Remove a model from its server.
+
+    Raises Refusal: 404 unknown, 400 where the backend does not manage its models, 502 where it does not do it.
+    """
+    with _noted("model.delete", f"model:{backend}/{model}", by, address):
+        manager = catalog.manager(backend)
+        name = _name(manager, model)
+        try:
+            manager.delete(name)
+        except ModelNotFound:
+            sync.forget(manager.name, name)
+            raise _unknown(manager.name, model) from None
+        except BackendError as error:
+            raise _away(error) from error
         sync.forget(manager.name, name)
-        raise _unknown(manager.name, model) from None
-    except BackendError as error:
-        raise _away(error) from error
-    sync.forget(manager.name, name)
 
 
-def unload(backend: str, model: str) -> None:
+def unload(backend: str, model: str, by: User | None, *, address: str | None = None) -> None:
     """Free the memory that a model takes. Raises Refusal as `delete`."""
-    manager = catalog.manager(backend)
-    name = _name(manager, model)
+    with _noted("model.unload", f"model:{backend}/{model}", by, address):
+        manager = catalog.manager(backend)
+        name = _name(manager, model)
+        try:
+            manager.unload(name)
+        except ModelNotFound:
+            raise _unknown(manager.name, model) from None
+        except BackendError as error:
+            raise _away(error) from error
+        Model.objects.filter(backend=manager.name, name=name).update(loaded=False, loaded_context_length=0)
+
+
+@contextmanager
+def _noted(verb: str, target: str, by: User | None, address: str | None) -> Iterator[None]:
+    result = "failed"
     try:
-        manager.unload(name)
-    except ModelNotFound:
-        raise _unknown(manager.name, model) from None
-    except BackendError as error:
-        raise _away(error) from error
-    Model.objects.filter(backend=manager.name, name=name).update(loaded=False, loaded_context_length=0)
+        yield
+        result = "ok"
+    except Refusal as refusal:
+        result = refusal.message
+        raise
+    finally:
+        audit.record(verb, target, actor=by, address=address, result=result)
+
+
+def _refreshing(backend: str) -> str:
+    return f"sync_models:{backend}"
 
 
 def _name(manager: ModelManager, model: str) -> str:

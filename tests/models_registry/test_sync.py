@@ -184,7 +184,7 @@ def test_a_deleted_model_is_gone_from_the_server_and_from_the_registry(shelf: Sh
     shelf.put("llama:latest")
     shelf.put("other:latest")
     sync.sync("fake")
-    inventory.delete("fake", "llama")
+    inventory.delete("fake", "llama", None)
     assert list(shelf.models) == list(stored("fake")) == ["other:latest"]
 
 
@@ -193,7 +193,7 @@ def test_a_model_that_is_not_there_is_not_found_and_forgotten(shelf: Shelf) -> N
     sync.sync("fake")
     shelf.models.clear()
     with pytest.raises(Refusal) as raised:
-        inventory.delete("fake", "llama:latest")
+        inventory.delete("fake", "llama:latest", None)
     assert raised.value.status_code == 404
     assert stored("fake") == {}
 
@@ -204,7 +204,7 @@ def test_a_server_that_is_away_deletes_nothing(shelf: Shelf) -> None:
     shelf.error = BackendUnreachable("fake could not be reached.")
     for verb in (inventory.delete, inventory.unload):
         with pytest.raises(Refusal) as raised:
-            verb("fake", "llama")
+            verb("fake", "llama", None)
         assert (raised.value.status_code, raised.value.code) == (502, "backend_unreachable")
     assert list(stored("fake")) == ["llama:latest"]
 
@@ -212,7 +212,7 @@ def test_a_server_that_is_away_deletes_nothing(shelf: Shelf) -> None:
 def test_an_unloaded_model_takes_no_memory_any_more(shelf: Shelf) -> None:
     shelf.put("llama:latest", loaded=True, loaded_context_length=4096, context_length=8192)
     sync.sync("fake")
-    inventory.unload("fake", "llama")
+    inventory.unload("fake", "llama", None)
     row = Model.objects.get()
     assert (row.loaded, row.loaded_context_length) == (False, 0)
     assert shelf.asked[-1] == "unload llama:latest"
@@ -221,5 +221,5 @@ def test_an_unloaded_model_takes_no_memory_any_more(shelf: Shelf) -> None:
 def test_a_backend_that_does_not_manage_its_models_says_so(openai: OpenAIServer) -> None:
     sync.sync("openai")
     with pytest.raises(Refusal) as raised:
-        inventory.delete("openai", "a")
+        inventory.delete("openai", "a", None)
     assert (raised.value.status_code, raised.value.code) == (400, "no_model_management")
