@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 from conversations.models import Agent, AgentPrompt, Conversation, SystemPrompt
 from maintenance import broker
 from tests import settings as test_settings
+from tests.models_registry.contract.table import pytest_terminal_summary  # noqa: F401  a hook: it has to be here
 from tests.queue import drain
 from tests.services import Valkey, postgres_folder
 

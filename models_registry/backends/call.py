@@ -61,7 +61,7 @@ class Call:
             response = wire.send(self.exchange, self._base_url, method, self._base_url + path, self._headers, body)
         except (requests.RequestException, HTTPError, ValueError) as error:
             self.exchange.check()
-            raise self._no_answer(error) from error
+            raise self._no_answer(error) from None  # a traceback would show the cause, and that may quote the key
         try:
             self._refuse_bad(response)
             yield response

@@ -52,7 +52,12 @@ def redact(text: str, *secrets: str) -> str:
 
 
 def secrets_of(api_key: str, base_url: str) -> tuple[str, ...]:
-    return tuple(secret for secret in (api_key, urlsplit(base_url).password or "") if secret)
+    """What no log may show: the key, and the password in the URL, or all of a URL that cannot be read."""
+    try:
+        password = urlsplit(base_url).password or ""
+    except ValueError:
+        password = base_url
+    return tuple(secret for secret in (api_key, password) if secret)
 
 
 def from_status(

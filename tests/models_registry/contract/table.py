@@ -1,0 +1,51 @@
+"""The table at the end of a run: which driver does which case."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+_TEST = re.compile(r"contract/test_contract\.py::test_contract\[(?P<driver>[a-z]+)-(?P<case>\w+)\]")
+_SIGNS = {"passed": "✓", "skipped": "–", "failed": "✗"}
+_WORST_LAST = list(_SIGNS.values())
+Cells = dict[str, dict[str, str]]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "nodeid")]
+    told = [report for report in reports if isinstance(report, pytest.TestReport)]
+    cells, reasons = read(sorted(told, key=lambda report: dict(report.user_properties).get("row", 0)))
+    if cells:
+        terminalreporter.section("contract of the drivers", "=")
+        for line in [*lines(cells), *legend(reasons)]:
+            terminalreporter.write_line(line)
+
+
+def read(reports: Iterable[pytest.TestReport]) -> tuple[Cells, dict[str, dict[str, list[str]]]]:
+    """The sign of each case and driver, and per driver the cases that do not apply, by reason."""
+    cells: Cells = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for report in reports:
+        if not (found := _TEST.search(report.nodeid)) or (report.when != "call" and report.outcome == "passed"):
+            continue
+        driver, case = found["driver"], found["case"]
+        row = cells.setdefault(case, {})
+        row[driver] = max(row.get(driver, "✓"), _SIGNS[report.outcome], key=_WORST_LAST.index)
+        if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            reasons.setdefault(driver, {}).setdefault(reason, []).append(case)
+    return cells, reasons
+
+
+def lines(cells: Cells) -> Iterator[str]:
+    drivers = list(dict.fromkeys(driver for row in cells.values() for driver in row))
+    width = max(map(len, cells))
+    yield " ".join([" " * width, *(driver.center(9) for driver in drivers)])
+    for case, row in cells.items():
+        yield " ".join([case.ljust(width), *(row.get(driver, " ").center(9) for driver in drivers)]).rstrip()
+
+
+def legend(reasons: dict[str, dict[str, list[str]]]) -> Iterator[str]:
+    for driver, given in reasons.items():
+        for reason, cases in given.items():
+            yield f"– {driver}: {reason} ({', '.join(cases)})"
