@@ -27,7 +27,8 @@ Handler = Callable[[Mapping[str, Any]], Script | Play]
 class OllamaServer(Server):
     """The scripts above, and those that are put into `scripts` or `pull_scripts` under other names.
 
-    `tags_script` replaces the list of models where it is set; `shown` holds values to answer about a model instead.
+    `tags_script` and `load_script` replace the list of models and the answer to a load where they are set; `shown`
+    holds values to answer about a model instead.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class OllamaServer(Server):
         self.scripts[SLOW_LOAD] = self.scripts["stub"]
         self.pull_scripts: dict[str, Script] = ollama_pulls.scripts()
         self.tags_script: Script | None = None
+        self.load_script: Script | None = None
         self.shown: dict[str, Mapping[str, Any]] = {}
         self.load_seconds = load_seconds
         self.pull_seconds = pull_seconds
@@ -107,7 +109,7 @@ class OllamaServer(Server):
         if body.get("keep_alive") == 0:
             self.memory.windows.pop(name, None)
             return _done(body, "unload")
-        return self._once_loaded(name, body, _done(body, "load"))
+        return self.load_script or self._once_loaded(name, body, _done(body, "load"))
 
     def _once_loaded(self, name: str, body: Mapping[str, Any], then: Script) -> Script | Play:
         window = body.get("options", {}).get("num_ctx", CONTEXT_TOKENS)

@@ -81,9 +81,10 @@ def _calls() -> dict[str, Script]:
 
 def _odd() -> dict[str, Script]:
     utf8 = said("漢字") + ended()
+    odd = ended(counts=COUNTS | {"odd_count": 1})
     return {
         "no-usage": streamed(said("Yes."), ended(counts={})),
-        "unknown-field": streamed(said("Yes.", surprise={"a": 1}), line(surprise=[1]), ended(counts=COUNTS | {"odd_count": 1})),
+        "unknown-field": streamed(said("Yes.", surprise={"a": 1}), line(surprise=[1]), odd),
         "long-line": streamed(said(LONG_TEXT), ended()),
         "split-utf8": [LINES_HEAD, *(move for byte in utf8 for move in (chunk(bytes([byte])), 0.0)), chunk(b"")],
     }
