@@ -7,7 +7,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from maintenance import ledger
-from maintenance.access import audit
 from maintenance.errors import Invalid, Refusal
 from maintenance.models import Job
 from models_registry import catalog, jobs
@@ -20,7 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,255}")
 RULE = "A name has letters, digits and _ . : / - only, at most 255 of them."
 
 
-def start(backend: str, model: str, by: User | None, *, address: str | None = None) -> tuple[Pull, bool]:
+def start(backend: str, model: str, by: User | None) -> tuple[Pull, bool]:
     """Have a worker pull a model. The second value is False where it is being pulled already: then that pull.
 
     Raises Refusal: 422 for a name that no model has, 404 for an unknown backend, 400 `no_model_management` for one that
@@ -32,11 +31,7 @@ def start(backend: str, model: str, by: User | None, *, address: str | None = No
         raise Refusal(
             "A pull takes long and needs a worker; with QUEUE_CONNECTION=sync there is none.", code="no_queue"
         )
-    with transaction.atomic():
-        pull, created = jobs.begin_pull(manager.name, name, by)
-        detail = {"backend": manager.name, "model": name, "same": not created}
-        audit.record("pull.start", f"pull:{pull.pk}", actor=by, address=address, detail=detail)
-    return pull, created
+    return jobs.begin_pull(manager.name, name, by)
 
 
 def _name(manager: ModelManager, model: str) -> str:
@@ -51,19 +46,18 @@ def _name(manager: ModelManager, model: str) -> str:
     return name
 
 
-def cancel(pull: Pull, by: User | None, *, address: str | None = None) -> Pull:
+def cancel(pull: Pull, by: User | None) -> Pull:
     """At once where no worker has it, else by asking the worker that does. Doing it again changes nothing."""
     with transaction.atomic():
         # The job first, as everywhere: whoever ends an execution has its row locked when it comes to the pull.
         if not (pull.job_id and Job.objects.filter(pk=pull.job_id).exists() and ledger.cancel(pull.job_id, by=by)):
             jobs.cancel_pull(pull_id=pull.pk)
-        audit.record("pull.cancel", f"pull:{pull.pk}", actor=by, address=address)
     pull.refresh_from_db()
     return pull
 
 
-def retry(pull: Pull, by: User | None, *, address: str | None = None) -> tuple[Pull, bool]:
+def retry(pull: Pull, by: User | None) -> tuple[Pull, bool]:
     """Pull the same model again, which goes on with what its server kept. Raises Refusal where it has not ended."""
     if pull.status not in (Status.FAILED, Status.CANCELLED):
         raise Refusal(f"The pull is {pull.status}; only a failed or cancelled one can be retried.", code="not_ended")
-    return start(pull.backend, pull.model, by, address=address)
+    return start(pull.backend, pull.model, by)

@@ -67,6 +67,12 @@ def _visible(request: Request, backend: str) -> QuerySet[Pull]:
     return sight.visible(user_of(request)).filter(backend=catalog.canonical(backend))
 
 
+def _audit(request: Request, verb: str, pull: Pull) -> None:
+    detail = {"backend": pull.backend, "model": pull.model}
+    who, address = user_of(request), audit.address_of(request)
+    audit.record(verb, f"pull:{pull.pk}", actor=who, address=address, detail=detail)
+
+
 class PullsView(generics.ListAPIView[Pull]):
     """A backend's pulls, newest first: those that you started; for an operator all of them."""
 
@@ -93,8 +99,8 @@ class PullsView(generics.ListAPIView[Pull]):
             raise PermissionDenied("You may not pull models; an operator can.")
         body = PullBody(data=request.data)
         body.is_valid(raise_exception=True)
-        address = audit.address_of(request)
-        pull, created = pulls.start(backend, body.validated_data["model"], user, address=address)
+        pull, created = pulls.start(backend, body.validated_data["model"], user)
+        _audit(request, "pull.start", pull)
         return Response(PullSerializer(pull).data, status=202 if created else 200)
 
 
@@ -119,4 +125,6 @@ class PullCancelView(APIView):
         pull = get_object_or_404(_visible(request, backend), pk=pull_id)
         if pull.created_by_id != user.pk and not user.has_perm(sight.CANCEL):
             raise PermissionDenied("You may see this pull, not cancel it.")
-        return Response(PullSerializer(pulls.cancel(pull, user, address=audit.address_of(request))).data)
+        pull = pulls.cancel(pull, user)
+        _audit(request, "pull.cancel", pull)
+        return Response(PullSerializer(pull).data)

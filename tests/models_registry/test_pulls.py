@@ -119,7 +119,7 @@ def test_f39_not_everybody_may_pull_or_see_and_stop_the_pulls_of_others(
 
 
 def test_f39_a_token_needs_the_scope_manage(warehouse: Warehouse, operator: APIClient, alice: User) -> None:
-    _, text = tokens.issue(alice, "chatter", [Scope.READ, Scope.CHAT])
+    _, text = tokens.issue(alice, "chatter", granted=[Scope.READ, Scope.CHAT])
     client = APIClient(headers={"Authorization": f"Bearer {text}"})
     assert post(client).status_code == 403
     assert client.get(PULLS).status_code == 200
