@@ -1,6 +1,5 @@
 """Forms whose rules are those of the domain: each error names the field that it is about."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -8,42 +7,17 @@ from django.contrib.auth.models import User
 
 from conversations import prompts
 from conversations.models import Agent, AgentPrompt, SystemPrompt
-from maintenance.errors import Invalid
+from maintenance.console.forms import DomainForm, JSONArea
 from models_registry import catalog, config
 
 
-class JSONArea(forms.Textarea):
-    """A text area for JSON, wide and in a fixed-width font."""
-
-    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
-        super().__init__({"class": "json-field", "rows": 5, "spellcheck": "false", **(attrs or {})})
-
-
-class _DomainForm(forms.ModelForm):  # type: ignore[type-arg]
+class _OwnedForm(DomainForm):
     """`owner` is whose the object is or will be; the admin sets it on a subclass per request."""
 
     owner: User
 
-    def ask(self, rule: Callable[[], object]) -> None:
-        """Run a rule of the domain, and put what it refuses at the fields it names."""
-        try:
-            rule()
-        except Invalid as error:
-            for name, texts in (error.errors or {"": [error.message]}).items():
-                field, _, part = name.partition(".")
-                for text in texts:
-                    self.add_error(field if field in self.fields else None, f"{part}: {text}" if part else text)
 
-    def demand(self, name: str, kind: type, what: str) -> None:
-        """The JSON of this field must be of this type. An empty one is the empty value of it."""
-        value = self.cleaned_data.get(name)
-        if value in (None, ""):
-            self.cleaned_data[name] = kind()
-        elif not isinstance(value, kind):
-            self.add_error(name, f"Must be {what}.")
-
-
-class AgentForm(_DomainForm):
+class AgentForm(_OwnedForm):
     class Meta:
         model = Agent
         fields = (
@@ -77,7 +51,7 @@ class AgentForm(_DomainForm):
         return self.cleaned_data
 
 
-class SystemPromptForm(_DomainForm):
+class SystemPromptForm(_OwnedForm):
     class Meta:
         model = SystemPrompt
         fields = ("name", "slug", "template", "required_variables", "default_values", "is_active", "is_shared")
@@ -109,7 +83,7 @@ class SystemPromptForm(_DomainForm):
             self.add_error("slug", f"{self.owner.get_username()} has a prompt with this slug.")
 
 
-class AgentPromptForm(_DomainForm):
+class AgentPromptForm(_OwnedForm):
     class Meta:
         model = AgentPrompt
         fields = ("order", "system_prompt", "variable_overrides")
