@@ -8,7 +8,9 @@ from typing import Any
 from models_registry.backends.base import Backend
 from models_registry.backends.ollama import OllamaBackend
 from models_registry.backends.settings import BackendSettings
-from models_registry.fakes.http import Received, Script, Server, document, head
+from models_registry.fakes.http import Script, document
+from models_registry.fakes.ollama import OllamaServer
+from models_registry.fakes.ollama_chat import LINES_HEAD
 from tests.models_registry.contract.wire import Body, Event
 
 REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
@@ -24,17 +26,12 @@ def message(done: bool = False, **values: Any) -> bytes:
 
 class OllamaDialect:
     name = "ollama"
-    head = head(200, {"content-type": "application/x-ndjson", "transfer-encoding": "chunked"})
+    head = LINES_HEAD
     absent: Mapping[str, str] = {"content_filter": "Ollama filters nothing"}
 
     def __init__(self) -> None:
-        self.server = Server(self._choose)
-        self.scripts: dict[str, Script] = {}
-
-    def _choose(self, received: Received) -> Script:
-        if received.path != "/api/chat":
-            return document(404, {"error": "404 page not found"})
-        return self.scripts[received.body["model"]]
+        self.server = OllamaServer()
+        self.scripts = self.server.scripts
 
     def backend(self, key: str, base_url: str = "") -> Backend:
         url = base_url or self.server.url

@@ -25,9 +25,10 @@ class HttpWire:
 
     def answered(self, script: Script, **request: Any) -> ChatRequest:
         """A request that is answered by this script."""
-        model = f"case-{next(self._numbers)}"
-        self.dialect.scripts[model] = script
         config = request.pop("config", {})
+        # Ollama refuses to think with a model that does not say that it can.
+        model = "thinking" if config.get("think") else f"case-{next(self._numbers)}"
+        self.dialect.scripts[model] = script
         return chat(config=ModelConfig(model=model, **config), **request)
 
     def whole(self, *events: Event, **request: Any) -> ChatRequest:
