@@ -38,7 +38,7 @@ def check(record: BackendRecord, *, key: str | None = None) -> None:
     rules: Mapping[str, Callable[[], None]] = {
         "name": lambda: _check_name(record.name),
         "driver": lambda: _check_driver(record.driver),
-        "base_url": lambda: _check_base_url(record.base_url.strip()),
+        "base_url": lambda: check_base_url(record.base_url.strip()),
         "key": lambda: _check_key(record, key),
         "options": lambda: _check_options(record.options),
     }
@@ -62,15 +62,19 @@ def _check_driver(driver: str) -> None:
         raise Invalid(f"There is no driver {driver!r}. There are: {', '.join(drivers.DRIVERS)}.")
 
 
-def _check_base_url(base_url: str) -> None:
-    """What is refused is not repeated: it may hold a password."""
+def check_base_url(base_url: str) -> None:
+    """Raises Invalid. What is refused is not repeated: it may hold a password."""
     if not base_url:
         return
     parts = _parsed(base_url)
     if parts is None:
-        raise Invalid("It must be an address such as http://127.0.0.1:8080/v1.")
+        raise _bad_url("It must be an address such as http://127.0.0.1:8080/v1.")
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise Invalid("An address holds no login and no key: put the key into its own field.")
+        raise _bad_url("An address holds no login and no key: put the key into its own field.")
+
+
+def _bad_url(reason: str) -> Invalid:
+    return Invalid(reason, errors={"base_url": [reason]})
 
 
 def _parsed(url: str) -> Any:

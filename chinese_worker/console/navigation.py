@@ -52,6 +52,21 @@ PAGES: dict[str, tuple[Page, ...]] = {
         Page(title="Queues", icon="queues", view="queues", permission="maintenance.view_operations"),
         Page(title="RQ dashboard", icon="workers", view="django_rq_home", permission="maintenance.view_operations"),
     ),
+    "AI": (
+        Page(
+            title="Backends",
+            icon="backends",
+            view="models_registry_backendrecord_changelist",
+            permission="models_registry.view_backendrecord",
+        ),
+        Page(title="Models", icon="models", view="models", permission="models_registry.view_model"),
+        Page(
+            title="Pulls",
+            icon="pulls",
+            view="models_registry_pull_changelist",
+            permission="models_registry.view_pull",
+        ),
+    ),
     "Records": (
         Page(
             title="Agents", icon="agents", view="conversations_agent_changelist", permission="conversations.view_agent"

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import wraps
-from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path
@@ -18,6 +15,7 @@ from redis.exceptions import RedisError
 
 from maintenance import broker, durations, figures, jobs, pauses, removal, roster
 from maintenance.access import audit
+from maintenance.console.guarding import guarded
 from maintenance.console.operators import operator
 from maintenance.errors import Refusal
 from maintenance.roster import Worker
@@ -26,26 +24,15 @@ VIEW = "maintenance.view_operations"
 PAUSE = "maintenance.pause_queue"
 CLEAR = "maintenance.configure_console"
 CLEARED_AT_ONCE = 500
-Page = Callable[..., HttpResponse]
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
     """The addresses below `queues/`."""
-
-    def view(answer: Page, permission: str) -> Page:
-        @wraps(answer)
-        def guarded(request: HttpRequest, **arguments: Any) -> HttpResponse:
-            if not request.user.has_perm(permission):
-                raise PermissionDenied
-            return answer(request, site=site, **arguments)
-
-        return site.admin_view(guarded)
-
     return [
-        path("queues/", view(page, VIEW), name="queues"),
-        path("queues/<str:queue>/pause/", view(pause, PAUSE), name="queue_pause"),
-        path("queues/<str:queue>/resume/", view(resume, PAUSE), name="queue_resume"),
-        path("queues/<str:queue>/clear/", view(clear, CLEAR), name="queue_clear"),
+        path("queues/", guarded(site, page, VIEW), name="queues"),
+        path("queues/<str:queue>/pause/", guarded(site, pause, PAUSE), name="queue_pause"),
+        path("queues/<str:queue>/resume/", guarded(site, resume, PAUSE), name="queue_resume"),
+        path("queues/<str:queue>/clear/", guarded(site, clear, CLEAR), name="queue_clear"),
     ]
 
 

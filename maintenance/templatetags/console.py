@@ -59,6 +59,12 @@ def ago(moment: datetime | None) -> str | SafeString:
 
 
 @register.filter
+def grouped(number: int) -> str:
+    """`128,000`."""
+    return f"{number:,}"
+
+
+@register.filter
 def badge(status: str) -> str | SafeString:
     """A status as a pill, coloured by the style sheet through its class."""
     if not status:

@@ -1,4 +1,4 @@
-"""`manage.py sync_models [BACKEND]`: store now which models the backends have. Exit 0 when each of them told, else 1."""
+"""`manage.py sync_models [BACKEND]`: store now which models the backends have. Exit 0 when each told, else 1."""
 
 import json
 import sys
