@@ -55,9 +55,8 @@ def _use_prompts(agent: Agent, ids: Sequence[int]) -> None:
 def warnings(agent: Agent) -> list[dict[str, Any]]:
     """What will not be as the agent's owner may think: `[{field, message, given?, used?}]`."""
     try:
-        resolved = catalog.resolve(agent.ai_backend, agent.model_config)
-        native = agent.tool_mode == Agent.ToolMode.NATIVE
-        found = [dict(one) for one in (*resolved.warnings, *suitability.warnings(resolved, native_tools=native))]
+        resolved = catalog.resolve(agent.ai_backend, agent.model_config, agent.tool_mode)
+        found = [dict(one) for one in (*resolved.warnings, *suitability.warnings(resolved))]
     except BackendError as error:
         found = [{"field": "ai_backend", "message": error.message}]
     except Invalid as error:

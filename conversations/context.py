@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models_registry.backends.base import ChatMessage, ModelConfig, ToolSchema
+from models_registry.backends.base import ChatMessage, ChatRequest, ModelConfig, ToolSchema
 
 # Bytes of UTF-8 per token, on the safe side for English and for scripts of several bytes a character.
 BYTES_PER_TOKEN = 3.5
@@ -57,6 +57,11 @@ def choose(
             break
         kept = [*block, *kept]
     return Chosen(kept, len(history) - len(kept))
+
+
+def size(request: ChatRequest) -> int:
+    """Tokens that the request is thought to have."""
+    return sum(map(message_tokens, request.messages)) + _tools(request.tools)
 
 
 def _reserved(config: ModelConfig) -> int:

@@ -14,7 +14,7 @@ from functools import partial
 
 from conversations.frames import KINDS, TERMINAL, Frame, Stored
 from conversations.track import Track, cut, graft, is_behind
-from maintenance.streams import START, Entry
+from maintenance.streams import START, Entry, Event
 
 
 class Follower:
@@ -141,10 +141,18 @@ class Follower:
             return []
         if stored.ended:
             return self._finish(track, stored, stored.announcement(stored.ended))
-        if stored.asks and not self.follow:
-            self.closed = True
-            return [*self._reconcile(track, stored), stored.announcement(stored.asks)]
+        if stored.asks and (stored.closes or track.seq < stored.seq):
+            return self._ask(track, stored, stored.asks)
         return [] if track.heard else self._reconcile(track, stored)
+
+    def _ask(self, track: Track, stored: Stored, asks: Event) -> list[Frame]:
+        """What the run waits for, to a reader that missed it; a client's call ends its stream in any case."""
+        self.closed = stored.closes and not self.follow
+        if not self.closed and track.seq >= stored.seq:
+            return []
+        frames = [*self._reconcile(track, stored), stored.announcement(asks)]
+        track.seq, track.heard = max(track.seq, stored.seq), True
+        return frames
 
     # One entry
 

@@ -39,7 +39,7 @@ class Frame:
 class Stored:
     """A run as the database has it.
 
-    `ended` is its terminal event, `asks` its `tool_request` while client calls are unanswered. `told` is how much of
+    `ended` is its terminal event, `asks` its `tool_request` or `approval_request` while it waits. `told` is how much of
     the text stands before the last tool calls that were answered: a client that answered them has it.
     """
 
@@ -55,6 +55,11 @@ class Stored:
     told: Mapping[str, int] | None = None
     ended: Event | None = None
     asks: Event | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Whether what it asks for ends a client's stream: the client answers and comes again."""
+        return self.asks is not None and self.asks[0] == "tool_request"
 
     def chunk(self, kind: str, offset: int) -> Frame:
         """The text from there on, as one ordinary event."""

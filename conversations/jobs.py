@@ -8,23 +8,25 @@ from datetime import timedelta
 
 from django.db import transaction
 
-from conversations import crash, history, journal, retries, stops, tools, transitions, turns
+from conversations import crash, history, journal, retries, stops, tools, transitions, turns, waits
 from conversations.context import ContextTooSmall
 from conversations.models import Agent, Message, Run
 from conversations.stream import Publisher
 from conversations.transitions import AlreadyMoved
+from conversations.turns import Asked
 from maintenance import executor
 from maintenance.errors import Invalid, Refusal
 from maintenance.ledger import Failure, JobError, job
 from maintenance.logs import log_context
 from maintenance.models import Job, new_job_id
 from maintenance.tables import Queue
-from models_registry.backends.base import Cancellation, ChatRequest, Reply
+from models_registry.backends.base import Cancellation, Reply
 from models_registry.errors import BackendError, Cancelled, ContextWindowExceeded, StreamEnded
 
 logger = logging.getLogger(__name__)
 
 Status = Run.Status
+NOBODY = Run.WaitingFor.NOBODY
 
 
 def fail_run(failure: Failure, *, run_id: int) -> None:
@@ -86,6 +88,7 @@ def process_turn(*, run_id: int) -> None:
         resolved = turns.resolve(run)  # 2. backend and normalised configuration
         if run.turn_count > run.max_turns:  # 3. max turns
             return _end(run, Status.INCOMPLETE, reason="max_turns", turn_count=run.max_turns)
+        turns.take_steered(run)
         messages = history.of_run(run)
         snapshot = turns.snapshot(run, resolved, messages)  # 4. the system prompt, 5. the snapshot: on the first turn
         draft, cancellation = turns.draft(run, messages), Cancellation()
@@ -93,12 +96,12 @@ def process_turn(*, run_id: int) -> None:
             message = turns.stored_reply(run, messages)
             asks = message is not None and message.tool_calls.exists()
             if message is None:
-                request, run.context_trimmed = turns.request(run, snapshot, resolved.config, messages)
-                _announce(run, publish, resolved.config.model)
-                reply = resolved.backend.stream(request, publish.text, cancellation)  # 6. call the backend, streaming
-                message = _record(run, draft, reply, request, publish)  # 7. store it with its tool calls,
+                asked = turns.request(run, snapshot, resolved.config, messages)
+                _announce(run, publish, asked)
+                reply = resolved.backend.stream(asked.request, publish.text, cancellation)  # 6. call it, streaming
+                message = _record(run, draft, reply, asked, publish)  # 7. store it with its tool calls,
                 asks = turns.asks_for_tools(reply)
-            waiting = asks and tools.process(run, message, publish)  # then process those
+            waiting = tools.process(run, message, publish, cancellation) if asks else NOBODY  # then make those
         _conclude(run, message, asks, waiting)  # 8. wait, complete, or the next turn
     return None
 
@@ -175,35 +178,44 @@ def _refuse_inactive(agent: Agent) -> None:
         raise JobError(f"The agent “{agent.name}” is inactive.", code="agent_inactive", permanent=True)
 
 
-def _announce(run: Run, publish: Publisher, model: str) -> None:
+def _announce(run: Run, publish: Publisher, asked: Asked) -> None:
     if run.attempt > 1:
         draft = publish.draft
         publish.event("attempt_started", discard_from=draft.content_before, discard_thinking_from=draft.thinking_before)
     if run.turn_count == 1:
         publish.event("status_changed", status="processing", stats={"turns": 0, "tokens": 0})
-    publish.event("turn_started", max_turns=run.max_turns, model=model)
+    publish.event("turn_started", max_turns=run.max_turns, model=asked.request.config.model)
+    run.context_trimmed = asked.trimmed
     if run.context_trimmed:
         publish.event("context_trimmed", messages=run.context_trimmed)
 
 
-def _record(run: Run, draft: journal.Draft, reply: Reply, request: ChatRequest, publish: Publisher) -> Message:
+def _record(run: Run, draft: journal.Draft, reply: Reply, asked: Asked, publish: Publisher) -> Message:
     if not reply.whole and not reply.content:
         raise StreamEnded("The backend's answer broke off before it said anything.")
     publish.hand_over()
-    return turns.record(run, draft, reply, turns.usage_of(reply, request))
-
-
-def _conclude(run: Run, message: Message, asks: bool, waiting: bool) -> None:
-    if waiting:
-        return
-    if asks:
-        _next_turn(run)
-    else:
-        status, reason = turns.conclusion(message)
-        _end(run, status, said=message, reason=reason)
+    return turns.record(run, draft, reply, asked)
 
 
 @transaction.atomic
+def _conclude(run: Run, message: Message, asks: bool, waiting: Run.WaitingFor) -> None:
+    transitions.lock(run.conversation_id)
+    status, reason = turns.conclusion(message)
+    if waiting:
+        _wait(run, waiting)
+    elif asks or (status == Status.COMPLETED and transitions.steered(run)):
+        _next_turn(run)
+    else:
+        _end(run, status, said=message, reason=reason)
+
+
+def _wait(run: Run, waiting: Run.WaitingFor) -> None:
+    token = run.lease_token
+    if not waits.begin(run, waiting, held_by=token, **turns.counted(run)):
+        run.lease_token = token
+        _end(run, Status.CANCELLED)
+
+
 def _next_turn(run: Run) -> None:
     token, run.lease_token = run.lease_token, ""
     changes = {**turns.counted(run), "job_id": new_job_id(), "queued_at": run.queued_at}

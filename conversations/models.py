@@ -11,6 +11,8 @@ class OnBusy(models.TextChoices):
 
     REJECT = "reject", "reject"
     ENQUEUE = "enqueue", "enqueue"
+    INTERRUPT = "interrupt", "interrupt"
+    STEER = "steer", "steer"
 
 
 class SystemPrompt(models.Model):
@@ -36,6 +38,47 @@ class SystemPrompt(models.Model):
         return self.name
 
 
+class Tool(models.Model):
+    """A tool that its owner defined: an HTTP request made here, or a schema that clients answer."""
+
+    class Kind(models.TextChoices):
+        USER = "user", "user"
+        CLIENT = "client", "client"
+
+    class Method(models.TextChoices):
+        GET = "GET", "GET"
+        POST = "POST", "POST"
+        PUT = "PUT", "PUT"
+        PATCH = "PATCH", "PATCH"
+        DELETE = "DELETE", "DELETE"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tools")
+    name = models.CharField(max_length=64)
+    description = models.TextField()
+    kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.USER)
+    parameters = models.JSONField(default=dict, blank=True, help_text="JSON Schema of the arguments, an object")
+    method = models.CharField(max_length=8, choices=Method.choices, default=Method.POST)
+    url = models.CharField(max_length=2000, default="", blank=True, help_text="{name} stands for an argument")
+    headers = models.JSONField(default=dict, blank=True)
+    encrypted_headers = models.TextField(
+        default="", blank=True, editable=False, help_text="values that never come back"
+    )
+    timeout_seconds = models.PositiveSmallIntegerField(
+        default=30, validators=[MinValueValidator(1), MaxValueValidator(120)]
+    )
+    is_idempotent = models.BooleanField(default=False, help_text="may be called again where nobody knows if it was")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "tools"
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="tools_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Agent(models.Model):
     """A configured assistant: prompts, backend, model and terms."""
 
@@ -44,6 +87,7 @@ class Agent(models.Model):
         INACTIVE = "inactive", "inactive"
 
     class ToolMode(models.TextChoices):
+        AUTO = "auto", "what the backend does best"
         NATIVE = "native", "native"
         JSON_SCHEMA = "json_schema", "JSON schema"
 
@@ -62,7 +106,12 @@ class Agent(models.Model):
         default=25, validators=[MinValueValidator(1), MaxValueValidator(100)], help_text="turns per run"
     )
     on_busy = models.CharField(max_length=16, choices=OnBusy.choices, default=OnBusy.ENQUEUE)
-    tool_mode = models.CharField(max_length=16, choices=ToolMode.choices, default=ToolMode.NATIVE)
+    tool_mode = models.CharField(max_length=16, choices=ToolMode.choices, default=ToolMode.AUTO)
+    system_tools = models.JSONField(
+        null=True, blank=True, help_text="names of system tools; null: all that are configured here"
+    )
+    tools = models.ManyToManyField(Tool, related_name="agents", blank=True, db_table="agent_tools")
+    approvals = models.JSONField(default=dict, blank=True, help_text="by a tool's name: never, always or once")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -112,6 +161,9 @@ class Conversation(models.Model):
     prompt_tokens = models.PositiveBigIntegerField(default=0)
     completion_tokens = models.PositiveBigIntegerField(default=0)
     context_limit = models.PositiveIntegerField(null=True, blank=True)
+    approved_tools = models.JSONField(default=list, blank=True, help_text="approved once for the whole conversation")
+    forked_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="forks")
+    forked_at = models.PositiveIntegerField(null=True, blank=True, help_text="position of the last message taken along")
     started_at = models.DateTimeField(null=True, blank=True)
     last_activity_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
@@ -146,12 +198,21 @@ class Run(models.Model):
         CANCELLED = "cancelled", "cancelled"
         EXPIRED = "expired", "expired"
 
+    # The message that steers it, on the value that `runs.start` answers with.
+    steered_by: int | None = None
+
+    class WaitingFor(models.TextChoices):
+        NOBODY = "", "nobody"
+        APPROVAL = "approval", "approval"
+        TOOL_RESULT = "tool_result", "tool result"
+
     OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING_FOR_TOOL, Status.CANCELLING)
     TERMINAL = (Status.COMPLETED, Status.INCOMPLETE, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
 
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="runs")
     user_message = models.ForeignKey("Message", on_delete=models.CASCADE, related_name="answering_runs")
     retry_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="retries")
+    replay_of = models.ForeignKey("Snapshot", null=True, blank=True, on_delete=models.SET_NULL, related_name="replays")
     status = models.CharField(max_length=20, choices=Status.choices)
     reason = models.CharField(max_length=32, default="", blank=True, help_text="why an incomplete run ended")
     error_code = models.CharField(max_length=64, default="", blank=True)
@@ -173,7 +234,8 @@ class Run(models.Model):
     reasoning_tokens = models.PositiveIntegerField(default=0)
     usage_estimated = models.BooleanField(default=False)
     context_trimmed = models.PositiveIntegerField(default=0, help_text="messages left out to fit the window")
-    expires_at = models.DateTimeField(null=True, blank=True)
+    waiting_for = models.CharField(max_length=16, choices=WaitingFor.choices, default="", blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="of the wait")
     created_at = models.DateTimeField(auto_now_add=True)
     queued_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -230,6 +292,11 @@ class Message(models.Model):
     tool_call_id = models.CharField(max_length=255, default="", blank=True)
     images = models.JSONField(default=list, blank=True)
     provider_data = models.JSONField(default=dict, blank=True, help_text="what a provider wants back unchanged")
+    request = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="of an answer: {sha256, trimmed, estimated, counted} of what was sent for it",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -259,6 +326,12 @@ class ToolCall(models.Model):
         CANCELLED = "cancelled", "cancelled"
         EXPIRED = "expired", "expired"
 
+    class Approval(models.TextChoices):
+        NOT_NEEDED = "not_needed", "not needed"
+        WANTED = "wanted", "wanted"
+        APPROVED = "approved", "approved"
+        DENIED = "denied", "denied"
+
     UNANSWERED = (Status.PENDING, Status.RUNNING)
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="tool_calls")
@@ -269,7 +342,10 @@ class ToolCall(models.Model):
     name = models.CharField(max_length=128)
     kind = models.CharField(max_length=16, choices=Kind.choices)
     arguments = models.JSONField(default=dict)
+    raw_arguments = models.TextField(default="", blank=True, help_text="what came in place of a JSON object")
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    approval = models.CharField(max_length=16, choices=Approval.choices, default=Approval.NOT_NEEDED)
+    asked_arguments = models.JSONField(null=True, blank=True, help_text="the model's, where an approval changed them")
     result = models.TextField(default="", blank=True)
     is_error = models.BooleanField(default=False)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -285,6 +361,28 @@ class ToolCall(models.Model):
         return f"{self.name} {self.call_id}"
 
 
+class TodoItem(models.Model):
+    """One thing that a conversation's agent means to do: what the `todo_…` tools keep."""
+
+    class Priority(models.TextChoices):
+        LOW = "low", "low"
+        MEDIUM = "medium", "medium"
+        HIGH = "high", "high"
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="todo_items")
+    item = models.CharField(max_length=1000)
+    priority = models.CharField(max_length=8, choices=Priority.choices, default=Priority.MEDIUM)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "todo_items"
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.item
+
+
 class Snapshot(models.Model):
     """What a run is made with, taken on its first turn and used on all. Never changed."""
 
@@ -292,7 +390,8 @@ class Snapshot(models.Model):
     agent_name = models.CharField(max_length=255)
     system_prompt = models.TextField()
     variables = models.JSONField(default=dict, help_text="per prompt slug, the values it was rendered with")
-    tools = models.JSONField(default=list)
+    tools = models.JSONField(default=list, help_text="those offered: see toolbox.Offered")
+    tool_mode = models.CharField(max_length=16, default="auto")
     config = models.JSONField(default=dict)
     warnings = models.JSONField(default=list)
     backend = models.CharField(max_length=100)

@@ -25,7 +25,32 @@ BATCH = 200
 def reconcile() -> None:
     revive_queued()
     end_orphaned()
+    expire_waits()
     promote_missed()
+
+
+def expire_waits() -> int:
+    """Runs that nobody answered in time."""
+    overdue = Run.objects.filter(status=Status.WAITING_FOR_TOOL, expires_at__lt=timezone.now())
+    return sum(_expire(run) for run in overdue[:BATCH])
+
+
+@transaction.atomic
+def _expire(run: Run) -> bool:
+    whom = "approval" if run.waiting_for == Run.WaitingFor.APPROVAL else "tool result"
+    try:
+        promoted = transitions.end(
+            run,
+            Status.EXPIRED,
+            origin=(Status.WAITING_FOR_TOOL,),
+            error_code="expired",
+            error=f"No {whom} came in time.",
+        )
+    except transitions.AlreadyMoved:
+        return False
+    if promoted:
+        jobs.enqueue(promoted)
+    return True
 
 
 def revive_queued() -> int:

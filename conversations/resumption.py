@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
-from django.urls import reverse
 from django.utils import timezone
 
 from conversations import status
@@ -45,7 +44,7 @@ def opening(conversation: Conversation) -> Opening:
         run.pk,
         under_way=under_way,
         has_text=run.first_token_at is not None,
-        waiting=run.status == Status.WAITING_FOR_TOOL,
+        waiting=run.status == Status.WAITING_FOR_TOOL and run.waiting_for != Run.WaitingFor.APPROVAL,
         has_answers=under_way and _client_calls(run.pk).exclude(status=ToolCall.Status.PENDING).exists(),
         first_event_id=run.first_event_id,
     )
@@ -62,7 +61,9 @@ def stored(run_id: int) -> Stored | None:
         return None
     calls = list(_client_calls(run_id).order_by("message__position", "position"))
     pending = [call for call in calls if call.status == ToolCall.Status.PENDING]
-    requests = [{"call_id": call.call_id, "name": call.name, "arguments": call.arguments} for call in pending]
+    requests = status.requests(pending)
+    approval = run.waiting_for == Run.WaitingFor.APPROVAL
+    wanted = status.requests(status.wanted_calls(run)) if approval else requests
     return Stored(
         conversation_id=run.conversation_id,
         run_id=run.pk,
@@ -75,10 +76,10 @@ def stored(run_id: int) -> Stored | None:
             THINKING: "".join(reply.thinking for reply in replies),
         },
         stats=status.stats(run),
-        tool_requests=requests,
+        tool_requests=[] if approval else requests,
         told=_told(replies, calls),
         ended=status.terminal_event(run) if run.status in Run.TERMINAL else None,
-        asks=_tool_request(run, requests) if run.status == Status.WAITING_FOR_TOOL and requests else None,
+        asks=status.waiting_event(run, wanted) if run.status == Status.WAITING_FOR_TOOL and wanted else None,
     )
 
 
@@ -96,16 +97,6 @@ def _told(replies: Iterable[Message], calls: Collection[ToolCall]) -> dict[str, 
         if reply.pk in answered:
             told = lengths
     return told
-
-
-def _tool_request(run: Run, requests: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    return "tool_request", {
-        "status": status.wire(run),
-        "tool_request": requests[0],
-        "tool_requests": requests,
-        "submit_url": reverse("conversation", args=[run.conversation_id]) + "/tool-results",
-        "stats": status.stats(run),
-    }
 
 
 @dataclass(frozen=True)

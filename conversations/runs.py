@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from conversations import jobs, retries, stops, transitions
+from conversations import jobs, retries, status, stops, transitions
 from conversations.models import Conversation, Message, OnBusy, Run
 from maintenance import ledger
 from maintenance.errors import Invalid, Refusal
@@ -17,21 +17,58 @@ Status = Run.Status
 def start(conversation: Conversation, content: str, *, on_busy: str | None = None) -> Run:
     """Store a user message and make the run that answers it: queued, or pending behind the one under way.
 
-    `on_busy` is what to do while a run is open; by default the agent's. Raises Invalid for empty or too long content,
-    Refusal `run_active` for `reject`, Refusal `too_many_pending` where too many wait already.
+    `on_busy` is what to do while a run is open; by default the agent's. With `steer` the open run itself is returned,
+    which will see the message before its next model call. Raises Invalid for empty or too long content, Refusal
+    `run_active` for `reject`, `waiting_for_tool` where the open run waits for an answer and is not to be interrupted,
+    `too_many_pending` where too many wait already.
     """
     _check(content)
     transitions.lock(conversation.pk)
-    unfinished = Run.objects.filter(conversation=conversation).exclude(status__in=Run.TERMINAL).count()
+    unfinished = list(Run.objects.filter(conversation=conversation).exclude(status__in=Run.TERMINAL).order_by("pk"))
     if not unfinished:
         run = _make(conversation, content, Status.QUEUED)
         jobs.enqueue(run)
         return run
-    if OnBusy(on_busy or conversation.agent.on_busy) == OnBusy.REJECT:
-        retries.refuse_while_open(conversation.pk)
-    if unfinished > settings.RUN_PENDING_MAX:
+    if len(unfinished) > settings.RUN_PENDING_MAX:
         raise Refusal("Too many messages wait in this conversation.", code="too_many_pending", status_code=429)
-    return _make(conversation, content, Status.PENDING)
+    active = next((run for run in unfinished if run.status in Run.OPEN), unfinished[0])
+    return _while_busy(conversation, content, active, OnBusy(on_busy or conversation.agent.on_busy))
+
+
+def _while_busy(conversation: Conversation, content: str, active: Run, on_busy: OnBusy) -> Run:
+    if on_busy == OnBusy.REJECT:
+        retries.refuse_while_open(conversation.pk)
+    if active.status == Status.WAITING_FOR_TOOL and on_busy != OnBusy.INTERRUPT:
+        raise _waits(active)
+    if on_busy == OnBusy.STEER and active.status in (Status.QUEUED, Status.RUNNING):
+        return _steer(active, content)
+    run = _make(conversation, content, Status.PENDING)
+    if on_busy == OnBusy.INTERRUPT:
+        stop(active)
+        run.refresh_from_db()
+    return run
+
+
+def _waits(active: Run) -> Refusal:
+    """A message now would come between a call and its answer, which no provider takes."""
+    wanted = status.requests(status.wanted_calls(active))
+    return Refusal(
+        f"Run {active.pk} waits for an answer to {', '.join(call['name'] for call in wanted)}.",
+        code="waiting_for_tool",
+        extra={"active_run": {"id": active.pk, "status": active.status}, "tool_requests": wanted},
+    )
+
+
+def _steer(active: Run, content: str) -> Run:
+    message = Message.objects.create(
+        conversation_id=active.conversation_id,
+        run=active,
+        role=Message.Role.USER,
+        content=content,
+        status=Message.Status.QUEUED,
+    )
+    active.steered_by = message.pk
+    return active
 
 
 def _check(content: str) -> None:

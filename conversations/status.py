@@ -1,12 +1,17 @@
 """What clients are told about a run: wire status, statistics, terminal event."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from conversations.models import Conversation, Message, Run
+from django.db.models import QuerySet
+from django.urls import reverse
+
+from conversations.models import Conversation, Message, Run, ToolCall
 from conversations.shapes import last_answer, plain_answer
 
 Status = Run.Status
+SHOWN_BYTES = 64 * 1024
 
 _WIRE = {
     Status.WAITING_FOR_TOOL: "waiting_for_tool",
@@ -27,8 +32,15 @@ _CONVERSATION = {
 
 
 def wire(run: Run | None) -> str:
-    """processing, waiting_for_tool, completed, failed or cancelled; `completed` where nothing ever ran."""
-    return "completed" if run is None else _WIRE.get(Status(run.status), "processing")
+    """processing, waiting_for_tool, completed, failed or cancelled; `completed` where nothing ever ran.
+
+    A run that waits for an approval is `processing` to its client, who has nothing to do.
+    """
+    if run is None:
+        return "completed"
+    if run.waiting_for == Run.WaitingFor.APPROVAL:
+        return "processing"
+    return _WIRE.get(Status(run.status), "processing")
 
 
 def of_conversation(run_status: str) -> Conversation.Status:
@@ -84,7 +96,12 @@ def payload(conversation: Conversation) -> dict[str, Any]:
         "run_id": run.pk if run else None,
         "stats": stats(run),
     }
-    return body | (_ending(run) if run and run.status in Run.TERMINAL else {})
+    if run is None or run.status not in (*Run.TERMINAL, Status.WAITING_FOR_TOOL):
+        return body
+    if run.status in Run.TERMINAL:
+        return body | _ending(run)
+    wanted = requests(wanted_calls(run))
+    return body | (asked(run, wanted) if body["status"] == "waiting_for_tool" and wanted else {"approvals": wanted})
 
 
 def _ending(run: Run) -> dict[str, Any]:
@@ -93,6 +110,43 @@ def _ending(run: Run) -> dict[str, Any]:
     if run.status in (Status.FAILED, Status.EXPIRED):
         return {"error": run.error, "error_code": run.error_code}
     return {}
+
+
+def wanted_calls(run: Run) -> QuerySet[ToolCall]:
+    """The calls that a waiting run wants answered now: those to approve, and when there are none, the client's."""
+    calls = ToolCall.objects.filter(run=run, status=ToolCall.Status.PENDING).order_by("message__position", "position")
+    if run.waiting_for == Run.WaitingFor.APPROVAL:
+        return calls.filter(approval=ToolCall.Approval.WANTED)
+    return calls if run.status == Status.WAITING_FOR_TOOL else calls.none()
+
+
+def requests(calls: Iterable[ToolCall]) -> list[dict[str, Any]]:
+    return [{"call_id": call.call_id, "name": call.name, "arguments": call.arguments} for call in calls]
+
+
+def waiting_event(run: Run, wanted: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Name and data of the event that says what a waiting run waits for."""
+    if run.waiting_for == Run.WaitingFor.APPROVAL:
+        return "approval_request", {"approvals": wanted}
+    return "tool_request", {"status": wire(run), **asked(run, wanted), "stats": stats(run)}
+
+
+def asked(run: Run, wanted: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a client needs to answer its calls."""
+    return {
+        "tool_request": wanted[0],
+        "tool_requests": wanted,
+        "submit_url": reverse("conversation", args=[run.conversation_id]) + "/tool-results",
+    }
+
+
+def completed_call(call: ToolCall) -> dict[str, Any]:
+    """The data of `tool_completed`. `content` is cut at 64 KiB; then `truncated` is true."""
+    whole = call.result.encode()
+    data = {"call_id": call.call_id, "name": call.name, "success": not call.is_error}
+    if len(whole) <= SHOWN_BYTES:
+        return {**data, "content": call.result}
+    return {**data, "content": whole[:SHOWN_BYTES].decode(errors="ignore"), "truncated": True}
 
 
 def terminal_event(run: Run, said: Message | None = None) -> tuple[str, dict[str, Any]]:

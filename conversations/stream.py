@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -67,10 +67,26 @@ def envelope(run: Run, turn: int, seq: int) -> dict[str, Any]:
 def announce_end(run: Run, said: Message | None = None) -> None:
     """Append the terminal event of a run that has ended. Where Redis is away, readers get it from the database."""
     name, data = status.terminal_event(run, said)
+    tell(run.conversation_id, [(name, {**data, **envelope_of(run)})])
+
+
+def announce_wait(run: Run) -> None:
+    """Append what a run that has begun to wait wants. Where Redis is away, readers get it from the database."""
+    name, data = status.waiting_event(run, status.requests(status.wanted_calls(run)))
+    tell(run.conversation_id, [(name, {**data, **envelope_of(run)})])
+
+
+def envelope_of(run: Run) -> dict[str, Any]:
+    """Of an event that has the run's newest number."""
+    return envelope(run, run.turn_count, run.last_seq)
+
+
+def tell(conversation_id: int, events: Sequence[streams.Event]) -> None:
+    """Append events of a run that no worker holds. Where Redis is away, readers see their effect in the database."""
     try:
-        streams.append(key(run.conversation_id), [(name, {**data, **envelope(run, run.turn_count, run.last_seq)})])
+        streams.append(key(conversation_id), events)
     except RedisError as error:
-        logger.warning("the end of run %s is not in its stream (%s)", run.pk, type(error).__name__)
+        logger.warning("events of conversation %s are not in its stream (%s)", conversation_id, type(error).__name__)
 
 
 @dataclass

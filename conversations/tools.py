@@ -1,59 +1,114 @@
-"""Tool calls of a reply. Every call gets an answer; nothing a model asks for is dropped silently."""
+"""Making the tool calls of a reply. Every call gets an answer; nothing a model asks for is dropped silently.
 
-import json
-from collections.abc import Sequence
+In order: what cannot be called is answered with an error; the server's and the owner's tools are run, but for those
+that need an approval; approvals are asked for; and when all are given, what only the client can do is asked of it.
+"""
 
-from django.db import transaction
-from django.utils import timezone
+import logging
+from collections.abc import Mapping
 
+from conversations import calls, status, system_tools, toolbox, user_tools
 from conversations.models import Message, Run, ToolCall
 from conversations.stream import Publisher
-from models_registry.backends.base import RequestedCall
+from conversations.system_tools.base import Caller, ToolFailed
+from conversations.toolbox import Offered
+from maintenance.ledger import JobError
+from models_registry.backends.base import Cancellation
+from models_registry.errors import Cancelled
+
+logger = logging.getLogger(__name__)
+
+Status = ToolCall.Status
+WaitingFor = Run.WaitingFor
+INTERRUPTED = "it was interrupted, and may have been carried out. Look before you do it again."
 
 
-def store(run: Run, message: Message, requested: Sequence[RequestedCall]) -> None:
-    """Write down what the model asked for, in the transaction that stores its message."""
-    ToolCall.objects.bulk_create(
-        ToolCall(
-            message=message,
-            run=run,
-            # Providers number calls anew in each reply, or not at all: the id is ours, theirs stands beside it.
-            call_id=f"call_{message.pk}_{position}",
-            provider_id=call.provider_id[:255],
-            position=position,
-            name=call.name[:128],
-            kind=ToolCall.Kind.UNKNOWN,
-            arguments=dict(call.arguments or {}),
-        )
-        for position, call in enumerate(requested)
-    )
+def process(run: Run, message: Message, publish: Publisher, cancellation: Cancellation) -> WaitingFor:
+    """Answer the calls of one reply that have no answer yet, in order. What the run has to wait for then.
 
-
-def process(run: Run, message: Message, publish: Publisher) -> bool:
-    """Answer the calls of one reply that have no answer yet, in order. True where the run has to wait for somebody.
-
-    No tool is offered yet, so each call is answered with an error, which the model sees on the next turn.
+    Raises Cancelled, and JobError where the run is not this worker's any more.
     """
-    for call in ToolCall.objects.filter(message=message, status__in=ToolCall.UNANSWERED):
-        publish.event("tool_executing", tool={"call_id": call.call_id, "name": call.name, "arguments": call.arguments})
-        answer(call, f"Error: there is no tool named {json.dumps(call.name)}.", is_error=True)
-        publish.event("tool_completed", call_id=call.call_id, name=call.name, success=False, content=call.result)
-    return False
+    offered = toolbox.of_snapshot(run.snapshot)
+    for call in calls.unanswered(message):
+        if cancellation.cancelled:
+            raise Cancelled
+        _settle(call, offered.get(call.name), _Making(run, publish, cancellation, offered))
+    return waits_for(message)
 
 
-@transaction.atomic
-def answer(call: ToolCall, result: str, *, is_error: bool) -> None:
-    """Store the call's one answer, and the message that carries it to the model."""
-    call.status = ToolCall.Status.FAILED if is_error else ToolCall.Status.SUCCEEDED
-    call.result, call.is_error = result, is_error
-    call.finished_at, call.answered_by = timezone.now(), "server"
-    call.save(update_fields=["status", "is_error", "result", "finished_at", "answered_by"])
-    Message.objects.create(
-        conversation_id=call.message.conversation_id,
-        run_id=call.run_id,
-        position=(call.message.position or 0) + call.position + 1,
-        role=Message.Role.TOOL,
-        name=call.name,
-        content=result,
-        tool_call_id=call.call_id,
-    )
+def waits_for(message: Message) -> WaitingFor:
+    """What the calls of this reply still want, of whom."""
+    left = list(ToolCall.objects.filter(message=message, status=Status.PENDING).values_list("approval", flat=True))
+    if not left:
+        return WaitingFor.NOBODY
+    return WaitingFor.APPROVAL if ToolCall.Approval.WANTED in left else WaitingFor.TOOL_RESULT
+
+
+class _Making:
+    """What making a call needs to know of the turn."""
+
+    def __init__(
+        self, run: Run, publish: Publisher, cancellation: Cancellation, offered: Mapping[str, Offered]
+    ) -> None:
+        self.run, self.publish, self.cancellation, self.offered = run, publish, cancellation, offered
+        conversation = run.conversation
+        self.caller = Caller(conversation_id=conversation.pk, user_id=conversation.user_id, cancellation=cancellation)
+
+
+def _settle(call: ToolCall, tool: Offered | None, making: _Making) -> None:
+    if call.status == Status.RUNNING and not (tool and tool.is_idempotent):
+        _refuse(call, INTERRUPTED, making)
+    elif problem := _problem(call, tool, making.offered):
+        _refuse(call, problem, making)
+    elif tool and call.approval != ToolCall.Approval.WANTED and tool.kind != ToolCall.Kind.CLIENT:
+        _make(call, tool, making)
+
+
+def _problem(call: ToolCall, tool: Offered | None, offered: Mapping[str, Offered]) -> str:
+    """Why this call cannot be made; empty where it can."""
+    if tool is None:
+        return calls.unknown(call.name, offered)
+    if call.raw_arguments:
+        return "the arguments are not a JSON object."
+    fault = tool.fault(call.arguments)
+    return f"the arguments do not fit the tool's schema: {fault}" if fault else ""
+
+
+def _refuse(call: ToolCall, problem: str, making: _Making) -> None:
+    _executing(call, making.publish)
+    calls.fail(call, problem)
+    _completed(call, making.publish)
+
+
+def _make(call: ToolCall, tool: Offered, making: _Making) -> None:
+    if not calls.begin(call, making.run):
+        raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
+    _executing(call, making.publish)
+    try:
+        calls.answer(call, Status.SUCCEEDED, _call(call, tool, making))
+    except ToolFailed as error:
+        calls.fail(call, str(error))
+    _completed(call, making.publish)
+
+
+def _call(call: ToolCall, tool: Offered, making: _Making) -> str:
+    try:
+        if tool.tool_id is not None:
+            return user_tools.call(tool.tool_id, call.arguments, making.caller)
+        found = system_tools.find(tool.name)
+        if found is None:
+            raise ToolFailed(f"{tool.name} is not configured here any more.")
+        return found.call(making.caller, call.arguments)
+    except (ToolFailed, Cancelled):
+        raise
+    except Exception as error:
+        logger.exception("tool call %s (%s) of run %s failed", call.call_id, call.name, making.run.pk)
+        raise ToolFailed(f"the tool failed ({type(error).__name__}).") from error
+
+
+def _executing(call: ToolCall, publish: Publisher) -> None:
+    publish.event("tool_executing", tool={"call_id": call.call_id, "name": call.name, "arguments": call.arguments})
+
+
+def _completed(call: ToolCall, publish: Publisher) -> None:
+    publish.event("tool_completed", **status.completed_call(call))

@@ -11,7 +11,7 @@ from django.db.models import F, Max
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from conversations import status, stream
+from conversations import calls, status, stream
 from conversations.models import Conversation, Message, Run
 from maintenance.commits import after_commit
 from maintenance.models import new_job_id
@@ -29,7 +29,7 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
         Status.FAILED,
         Status.CANCELLING,
     ),
-    Status.WAITING_FOR_TOOL: (Status.QUEUED, Status.CANCELLED, Status.EXPIRED),
+    Status.WAITING_FOR_TOOL: (Status.QUEUED, Status.COMPLETED, Status.CANCELLED, Status.EXPIRED),
     Status.CANCELLING: (Status.CANCELLED, Status.COMPLETED, Status.INCOMPLETE),
     **dict.fromkeys(Run.TERMINAL, ()),
 }
@@ -85,6 +85,8 @@ def end(
         "finished_at": timezone.now(),
         "lease_token": "",
         "lease_expires_at": None,
+        "waiting_for": Run.WaitingFor.NOBODY,
+        "expires_at": None,
         "last_seq": run.last_seq + 1,
         **changes,
     }
@@ -92,6 +94,10 @@ def end(
         raise AlreadyMoved(run)
     if to not in (Status.COMPLETED, Status.INCOMPLETE):
         _close_messages(run)
+    if said is None:  # an answer at hand asks for no tool
+        calls.close(run)
+    if said is None or to != Status.COMPLETED:  # who completes with an answer has looked under this lock
+        _release_steered(run)
     after_commit(stream.announce_end, run, said)
     return promote(run.conversation_id)
 
@@ -100,6 +106,25 @@ def _close_messages(run: Run) -> None:
     """Half an answer stays, marked as one; a question that was never asked no longer waits."""
     Message.objects.filter(run=run, status=Message.Status.STREAMING).update(status=Message.Status.INCOMPLETE)
     Message.objects.filter(pk=run.user_message_id, status=Message.Status.QUEUED).update(status=Message.Status.COMPLETE)
+
+
+def _release_steered(run: Run) -> None:
+    """What was said to steer the run and came too late for it is answered by runs of its own, in order."""
+    for message in steered(run):
+        message.run = None
+        message.save(update_fields=["run"])
+        Run.objects.create(
+            conversation_id=run.conversation_id,
+            user_message=message,
+            status=Status.PENDING,
+            max_turns=run.max_turns,
+        )
+
+
+def steered(run: Run) -> list[Message]:
+    """User messages that wait to be added to this run before its next model call, in the order in which they came."""
+    waiting = Message.objects.filter(run=run, role=Message.Role.USER, position=None)
+    return list(waiting.order_by("pk"))
 
 
 class AlreadyMoved(Exception):

@@ -1,6 +1,7 @@
 """The steps of a turn. Each is one small function; `jobs.process_turn` puts them in order."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from conversations import context, history, journal, prompts, tools, transitions
+from conversations import calls, context, history, journal, prompts, toolbox, transitions
 from conversations.models import Conversation, Message, Run, Snapshot, ToolCall
 from maintenance import executor
 from maintenance.ledger import JobError
@@ -21,6 +22,7 @@ Status = Run.Status
 CLOSING_SECONDS = 15
 UNLIMITED_SECONDS = 24 * 3600.0
 STREAM_ENDED = "stream_ended"
+TOOL_MODE = "tool_mode"  # in a snapshot's config, beside the fields of a ModelConfig
 INCOMPLETE_REASONS = {
     FinishReason.LENGTH.value: "max_tokens",
     FinishReason.CONTENT_FILTER.value: "content_filter",
@@ -47,6 +49,13 @@ def lease(token: str) -> dict[str, Any]:
     }
 
 
+def take_steered(run: Run) -> None:
+    """Give what was said meanwhile to steer the run its place: the next model call sees it."""
+    for message in transitions.steered(run):
+        position = transitions.next_position(run.conversation_id)
+        Message.objects.filter(pk=message.pk, position=None).update(position=position, status=Message.Status.COMPLETE)
+
+
 def _start(run: Run) -> dict[str, Any]:
     return {"started_at": run.started_at or timezone.now(), "turn_count": run.turn_count + 1}
 
@@ -62,13 +71,18 @@ def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) 
     if hasattr(run, "snapshot"):
         return run.snapshot
     assembled = prompts.assemble(run, len(messages))
+    agent = run.conversation.agent
+    # A model that cannot call tools would only be confused by them.
+    offered = resolved.backend.capabilities.function_calling
+    tools = toolbox.of_conversation(agent, run.conversation) if offered else []
     return Snapshot.objects.create(
         run=run,
-        agent_name=run.conversation.agent.name,
+        agent_name=agent.name,
         system_prompt=assembled.text,
         variables=assembled.variables,
-        tools=[],
-        config=vars(resolved.config),
+        tools=toolbox.packed(tools),
+        tool_mode=agent.tool_mode,
+        config={**vars(resolved.config), TOOL_MODE: resolved.tool_mode},
         warnings=resolved.warnings,
         backend=resolved.name,
         model=resolved.config.model,
@@ -78,18 +92,30 @@ def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) 
 def resolve(run: Run) -> catalog.Resolved:
     """The backend and its normalised configuration: from the snapshot once there is one. Raises BackendError."""
     if hasattr(run, "snapshot"):
-        taken = run.snapshot
-        return catalog.resolve(taken.backend, {k: v for k, v in taken.config.items() if v not in (None, [])})
+        config = {name: value for name, value in run.snapshot.config.items() if value not in (None, [])}
+        tool_mode = config.pop(TOOL_MODE, "")
+        return catalog.resolve(run.snapshot.backend, config, tool_mode)
     agent = run.conversation.agent
-    return catalog.resolve(agent.ai_backend, agent.model_config)
+    return catalog.resolve(agent.ai_backend, agent.model_config, agent.tool_mode)
 
 
-def request(run: Run, taken: Snapshot, config: ModelConfig, messages: Sequence[Message]) -> tuple[ChatRequest, int]:
-    """The request, and how many messages were left out of it to fit the window. Raises ContextTooSmall."""
+@dataclass(frozen=True)
+class Asked:
+    """A request, how many messages were left out of it to fit the window, and its size in tokens as we think."""
+
+    request: ChatRequest
+    trimmed: int
+    estimated: int
+
+
+def request(run: Run, taken: Snapshot, config: ModelConfig, messages: Sequence[Message]) -> Asked:
+    """What to ask the backend. Raises ContextTooSmall."""
     values = history.as_values(messages)
-    chosen = context.choose(values, system_prompt=taken.system_prompt, tools=(), config=config)
+    tools = [tool.schema for tool in toolbox.of_snapshot(taken).values()]
+    chosen = context.choose(values, system_prompt=taken.system_prompt, tools=tools, config=config)
     system = [ChatMessage(role="system", content=taken.system_prompt)] if taken.system_prompt else []
-    return ChatRequest(messages=[*system, *chosen.messages], config=config, timeouts=timeouts(config)), chosen.trimmed
+    sent = ChatRequest(messages=[*system, *chosen.messages], config=config, timeouts=timeouts(config), tools=tools)
+    return Asked(sent, chosen.trimmed, context.size(sent))
 
 
 def timeouts(config: ModelConfig) -> Timeouts:
@@ -117,8 +143,9 @@ def draft(run: Run, messages: Sequence[Message]) -> journal.Draft:
 
 
 @transaction.atomic
-def record(run: Run, written: journal.Draft, reply: Reply, usage: Usage) -> Message:
+def record(run: Run, written: journal.Draft, reply: Reply, asked: Asked) -> Message:
     """Store the assistant's message as it was said, and count what it cost. Raises JobError where the lease is gone."""
+    usage = usage_of(reply, asked.request)
     run.first_token_at = run.first_token_at or written.first_at
     if not _count(run, usage):
         raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
@@ -134,11 +161,16 @@ def record(run: Run, written: journal.Draft, reply: Reply, usage: Usage) -> Mess
         finish_reason=(reply.finish_reason or "") if reply.whole else STREAM_ENDED,
         token_count=usage.completion,
         provider_data=dict(reply.provider_data),
+        request={
+            "trimmed": asked.trimmed,
+            "estimated": asked.estimated,
+            "counted": None if usage.estimated else usage.prompt,
+        },
         created_at=timezone.now(),
     )
     message.save(force_insert=not written.stored, force_update=written.stored)
     if asks_for_tools(reply):
-        tools.store(run, message, reply.tool_calls)
+        calls.store(run, message, reply.tool_calls, toolbox.of_snapshot(run.snapshot))
     written.message_id = message.pk
     return message
 
@@ -153,8 +185,8 @@ def stored_reply(run: Run, messages: Sequence[Message]) -> Message | None:
     own = [message for message in messages if message.run_id == run.pk and message.role == Message.Role.ASSISTANT]
     if not own:
         return None
-    calls = list(own[-1].tool_calls.all())
-    unfinished = any(call.status in ToolCall.UNANSWERED for call in calls) if calls else own[-1] is messages[-1]
+    asked_for = list(own[-1].tool_calls.all())
+    unfinished = any(call.status in ToolCall.UNANSWERED for call in asked_for) if asked_for else own[-1] is messages[-1]
     return own[-1] if unfinished else None
 
 

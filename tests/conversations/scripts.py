@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from conversations import system_tools
+
 Step = dict[str, Any]
 
 
@@ -37,3 +39,9 @@ def fail(code: str) -> Step:
 
 
 CUT: Step = {"cut": True}
+
+
+def no_tool(name: str) -> str:
+    """What a model is told that asks for this tool, which is not there; those that are there are named."""
+    named = ", ".join(tool.name for tool in system_tools.configured())
+    return f'Error: there is no tool named "{name}". There are: {named}.'

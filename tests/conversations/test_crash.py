@@ -7,13 +7,13 @@ import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from conversations import jobs, journal, recovery, runs, tools, turns
+from conversations import calls, history, jobs, journal, recovery, runs, turns
 from conversations.models import Conversation, Message, Run
 from maintenance import attempts, executor, ledger, reconciler
 from maintenance.models import Job
 from models_registry.backends.base import DeltaType, FinishReason, Reply, RequestedCall, Usage
 from tests.conversations import events
-from tests.conversations.scripts import say, script
+from tests.conversations.scripts import no_tool, say, script
 from tests.queue import take
 
 pytestmark = pytest.mark.databases
@@ -49,6 +49,14 @@ def half_an_answer(run: Run, text: str = "half") -> None:
     draft = journal.Draft(position=2)
     draft.add(DeltaType.CONTENT, text)
     journal.save(run, draft, *draft.take(), seq=3)
+
+
+def record(run: Run, reply: Reply) -> Message:
+    """As the turn does when the reply is there."""
+    messages = history.of_run(run)
+    resolved = turns.resolve(run)
+    asked = turns.request(run, turns.snapshot(run, resolved, messages), resolved.config, messages)
+    return turns.record(run, journal.Draft(position=2), reply, asked)
 
 
 def test_before_any_word_the_turn_is_taken_again(claimed: Run, work: Work) -> None:
@@ -99,8 +107,9 @@ def test_the_retry_policy_discards_half_a_text_and_says_from_where(
 
 
 def test_once_the_reply_is_stored_the_model_is_not_asked_again(claimed: Run, work: Work) -> None:
-    reply = Reply(content="stored before it died", finish_reason=FinishReason.STOP)
-    turns.record(claimed, journal.Draft(position=2), reply, Usage(prompt=3, completion=4))
+    usage = Usage(prompt=3, completion=4)
+    reply = Reply(content="stored before it died", finish_reason=FinishReason.STOP, usage=usage)
+    record(claimed, reply)
     run = die(claimed)
     assert run.status == "queued"
     assert work() == ["succeeded"]
@@ -110,7 +119,7 @@ def test_once_the_reply_is_stored_the_model_is_not_asked_again(claimed: Run, wor
 
 
 def test_a_reply_cut_off_and_stored_stays_incomplete_after_a_crash(claimed: Run, work: Work) -> None:
-    turns.record(claimed, journal.Draft(position=2), Reply(content="half", whole=False), Usage())
+    record(claimed, Reply(content="half", whole=False))
     die(claimed)
     work()
     claimed.refresh_from_db()
@@ -118,14 +127,14 @@ def test_a_reply_cut_off_and_stored_stays_incomplete_after_a_crash(claimed: Run,
 
 
 def test_tool_calls_that_were_stored_are_answered_after_a_crash(claimed: Run, work: Work) -> None:
-    calls = [RequestedCall(provider_id="", name=name, arguments={}) for name in ("f", "g")]
-    message = turns.record(claimed, journal.Draft(position=2), Reply(tool_calls=calls), Usage())
-    tools.answer(message.tool_calls.order_by("position")[0], "Error: answered before it died", is_error=True)
+    requested = [RequestedCall(provider_id="", name=name, arguments={}) for name in ("f", "g")]
+    message = record(claimed, Reply(tool_calls=requested))
+    calls.fail(message.tool_calls.order_by("position")[0], "answered before it died")
     die(claimed)
     work()
     claimed.refresh_from_db()
     answers = claimed.messages.filter(role="tool").order_by("position").values_list("content", flat=True)
-    assert list(answers) == ["Error: answered before it died", 'Error: there is no tool named "g".']
+    assert list(answers) == ["Error: answered before it died", no_tool("g")]
     assert claimed.status == "completed"
 
 

@@ -11,7 +11,7 @@ from maintenance import outbox
 from maintenance.errors import Invalid, Refusal
 from maintenance.models import Job
 from tests.conversations import events
-from tests.conversations.scripts import call, fail, say, script, turns
+from tests.conversations.scripts import call, fail, no_tool, say, script, turns
 from tests.services import Valkey
 
 pytestmark = pytest.mark.databases
@@ -195,7 +195,7 @@ def test_a_retry_goes_on_from_the_tool_calls_that_were_answered(work: Work, conv
     again = runs.retry(failed)
     seen = [(message.role, message.content) for message in history.of_run(Run.objects.get(pk=again.pk))]
     assert [role for role, _ in seen] == ["user", "assistant", "tool"]
-    assert seen[1:] == [("assistant", "let me see"), ("tool", 'Error: there is no tool named "f".')]
+    assert seen[1:] == [("assistant", "let me see"), ("tool", no_tool("f"))]
 
 
 def test_a_completed_run_cannot_be_retried(work: Work, conversation: Conversation) -> None:

@@ -1,0 +1,203 @@
+"""Answering what a run waits for: the client's tool results, and approvals.
+
+Each is accepted once, for a call that is asked for. The same answer again changes nothing and is no error, for a client
+that lost the reply will send it again; another answer is refused, and so is one that nobody waits for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from conversations import calls, jobs, status, stream, toolbox, transitions, waits
+from conversations.models import Conversation, Run, ToolCall
+from maintenance.commits import after_commit
+from maintenance.errors import Invalid, Refusal
+from maintenance.tables import Queue
+from models_registry.backends.texts import clean
+
+Status = ToolCall.Status
+Approval = ToolCall.Approval
+WaitingFor = Run.WaitingFor
+# What old clients send for a tool that their user did not allow.
+REFUSED_BY_USER = "[User refused tool execution]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A client's answer to one call. `outcome` is ok, failed or refused."""
+
+    call_id: str
+    outcome: str
+    text: str
+
+    @property
+    def status(self) -> Status:
+        return {"ok": Status.SUCCEEDED, "refused": Status.REFUSED}.get(self.outcome, Status.FAILED)
+
+    @property
+    def content(self) -> str:
+        """What the model reads."""
+        text = clean(self.text)
+        return text if self.outcome == "ok" else f"Error: {text or 'the tool failed.'}"
+
+
+@transaction.atomic
+def submit(conversation: Conversation, results: Sequence[Result]) -> Run:
+    """Take these results, all of them or none, and let the run go on when the last is in. The run as it is then.
+
+    A refused one ends the run, completed, without asking the model again. Raises Refusal 409, with the ids that are
+    still wanted: `unknown_call`, `already_answered`, `not_waiting`; Invalid for a result that is too long.
+    """
+    _check(results)
+    transitions.lock(conversation.pk)
+    found = _calls_of(conversation, results)
+    run = found[0].run
+    fresh = [(call, result) for call, result in zip(found, results, strict=True) if _is_fresh(call, result, run)]
+    for call, result in fresh:
+        calls.answer(call, result.status, result.content, by="client")
+    if fresh:
+        _tell(run, [call for call, _ in fresh])
+        _go_on(run, refused=any(call.status == Status.REFUSED for call, _ in fresh))
+    return run
+
+
+def _check(results: Sequence[Result]) -> None:
+    if not results:
+        raise Invalid("There is no result.", errors={"call_id": ["This field is required."]})
+    ids = [result.call_id for result in results]
+    if len(set(ids)) < len(ids):
+        raise Invalid("Two results are for one call.", errors={"call_id": ["Each call has one result."]})
+    if any(len(result.text.encode(errors="replace")) > settings.TOOL_RESULT_MAX_BYTES for result in results):
+        limit = f"A result has at most {settings.TOOL_RESULT_MAX_BYTES} bytes."
+        raise Invalid(limit, code="too_large", status_code=413, errors={"output": [limit]})
+
+
+def _calls_of(conversation: Conversation, results: Sequence[Result]) -> list[ToolCall]:
+    """The call of each result, all of one run."""
+    ids = [result.call_id for result in results]
+    rows = ToolCall.objects.filter(run__conversation=conversation, call_id__in=ids).select_related("message", "run")
+    by_id = {call.call_id: call for call in rows}
+    for call_id in ids:
+        if call_id not in by_id:
+            raise _refusal(conversation, f"There is no tool call {call_id!r} in this conversation.", "unknown_call")
+    found = [by_id[call_id] for call_id in ids]
+    if len({call.run_id for call in found}) > 1:
+        raise _refusal(conversation, "The calls belong to different runs.", "unknown_call")
+    for call in found:
+        call.run = found[0].run
+    return found
+
+
+def _is_fresh(call: ToolCall, result: Result, run: Run) -> bool:
+    """False where this very answer is there already. Raises Refusal where it cannot be taken."""
+    if call.status not in ToolCall.UNANSWERED:
+        if (call.status, call.result) == (result.status, calls.fit(result.content)):
+            return False
+        raise _refusal(run.conversation, f"The call {call.call_id} has an answer: {call.status}.", "already_answered")
+    waits_for_it = run.status == Run.Status.WAITING_FOR_TOOL and run.waiting_for == WaitingFor.TOOL_RESULT
+    if not waits_for_it or call.kind != ToolCall.Kind.CLIENT:
+        said = f"Nobody waits for a result of {call.call_id} now: the run is {run.get_status_display()}"
+        raise _refusal(run.conversation, f"{said}.", "not_waiting")
+    return True
+
+
+def _refusal(conversation: Conversation, message: str, code: str) -> Refusal:
+    run = status.current_run(conversation)
+    pending = [call.call_id for call in wanted(run)] if run else []
+    return Refusal(message, code=code, extra={"status": status.wire(run), "pending": pending})
+
+
+def wanted(run: Run) -> list[ToolCall]:
+    """The calls that a waiting run wants answered now, in order."""
+    return list(status.wanted_calls(run))
+
+
+def _tell(run: Run, answered: Sequence[ToolCall]) -> None:
+    """What was answered elsewhere is news for everybody who watches."""
+    events: list[tuple[str, Mapping[str, Any]]] = []
+    for call in answered:
+        run.last_seq += 1
+        events.append(("tool_completed", {**status.completed_call(call), **stream.envelope_of(run)}))
+    Run.objects.filter(pk=run.pk).update(last_seq=run.last_seq)
+    after_commit(stream.tell, run.conversation_id, events)
+
+
+def _go_on(run: Run, *, refused: bool) -> None:
+    if refused:
+        promoted = transitions.end(run, Run.Status.COMPLETED, origin=(Run.Status.WAITING_FOR_TOOL,))
+        if promoted:
+            jobs.enqueue(promoted)
+    elif waits.resume(run):
+        # Before everything that waits: a conversation under way is not overtaken.
+        jobs.enqueue(run, Queue.HIGH)
+
+
+@transaction.atomic
+def approve(run: Run, call_id: str, *, by: User, arguments: Mapping[str, Any] | None = None) -> Run:
+    """Allow a call that waits for approval, with other arguments if given, and let the run go on after the last.
+
+    Raises Refusal 409 `unknown_call`, `already_answered`, `not_waiting`; Invalid where the arguments do not fit.
+    """
+    call = _to_decide(run, call_id, Approval.APPROVED)
+    if call.approval == Approval.APPROVED:
+        return call.run
+    tool = toolbox.of_snapshot(call.run.snapshot)[call.name]
+    if arguments is not None and (fault := tool.fault(arguments)):
+        raise Invalid(f"The arguments do not fit the tool's schema: {fault}", errors={"arguments": [fault]})
+    if arguments is not None and arguments != call.arguments:
+        call.asked_arguments, call.arguments = call.arguments, dict(arguments)
+    call.approval, call.answered_by = Approval.APPROVED, f"user:{by.pk}"
+    call.save(update_fields=["approval", "arguments", "asked_arguments", "answered_by"])
+    if tool.approval == "once":
+        _remember(call)
+    _go_on(call.run, refused=False)
+    return call.run
+
+
+def _remember(call: ToolCall) -> None:
+    """Approved once for the conversation: what else waits for the same is approved too."""
+    conversation = call.run.conversation
+    conversation.approved_tools = sorted({*conversation.approved_tools, call.name})
+    conversation.save(update_fields=["approved_tools"])
+    same = ToolCall.objects.filter(run=call.run, name=call.name, status=Status.PENDING, approval=Approval.WANTED)
+    same.update(approval=Approval.APPROVED, answered_by=call.answered_by)
+
+
+@transaction.atomic
+def deny(run: Run, call_id: str, *, by: User, reason: str = "") -> Run:
+    """Forbid a call that waits for approval: the model is told, with the reason, and the run goes on after the last.
+
+    Raises Refusal as `approve` does.
+    """
+    call = _to_decide(run, call_id, Approval.DENIED)
+    if call.approval == Approval.DENIED:
+        return call.run
+    ToolCall.objects.filter(pk=call.pk).update(approval=Approval.DENIED)
+    call.approval = Approval.DENIED
+    text = f"the user did not allow this call. {clean(reason)}".strip()
+    calls.fail(call, text, Status.REFUSED, by=f"user:{by.pk}")
+    _tell(call.run, [call])
+    _go_on(call.run, refused=False)
+    return call.run
+
+
+def _to_decide(run: Run, call_id: str, decision: str) -> ToolCall:
+    """The call, with its run as it is now; it is decided already where the same was decided before."""
+    transitions.lock(run.conversation_id)
+    rows = ToolCall.objects.select_related("message", "run__conversation", "run__snapshot")
+    call = rows.filter(run=run, call_id=call_id).first()
+    if call is None:
+        raise _refusal(run.conversation, f"There is no tool call {call_id!r} in this run.", "unknown_call")
+    if call.approval == decision:
+        return call
+    if call.approval != Approval.WANTED:
+        said = f"The call {call_id} wants no approval: {call.get_approval_display()}."
+        raise _refusal(run.conversation, said, "already_answered")
+    if call.run.status != Run.Status.WAITING_FOR_TOOL or call.status != Status.PENDING:
+        said = f"Nobody waits for an approval of {call_id} now: the run is {call.run.get_status_display()}."
+        raise _refusal(run.conversation, said, "not_waiting")
+    return call

@@ -1,0 +1,103 @@
+"""The tools that a run may call: those of the server, of the agent and of its client, each under a name of its own.
+
+What is offered is decided when the run's snapshot is taken, and stays: to edit an agent changes no run under way.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from referencing import Registry
+
+from conversations import system_tools
+from conversations.models import Agent, Conversation, Snapshot, Tool, ToolCall
+from models_registry.backends.base import ToolSchema
+
+Kind = ToolCall.Kind
+_NOTHING: Registry[Any] = Registry()  # a schema that refers to another one elsewhere makes no request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offered:
+    """One tool. `approval` is never, always or once; `tool_id` is there for tools that somebody defined."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    kind: str
+    approval: str = "never"
+    is_idempotent: bool = False
+    tool_id: int | None = None
+
+    @property
+    def schema(self) -> ToolSchema:
+        return ToolSchema(name=self.name, description=self.description, parameters=self.parameters)
+
+    def fault(self, arguments: Mapping[str, Any]) -> str:
+        """What is wrong with these arguments, in words for the model; empty where nothing is."""
+        error = best_match(Draft202012Validator(dict(self.parameters), registry=_NOTHING).iter_errors(dict(arguments)))
+        if error is None:
+            return ""
+        place = ".".join(str(step) for step in error.absolute_path)
+        return f"{place}: {error.message}"[:500] if place else error.message[:500]
+
+
+def of_conversation(agent: Agent, conversation: Conversation) -> list[Offered]:
+    """What a run of this conversation is offered now. Where two have one name, the server's comes first."""
+    named: dict[str, Offered] = {}
+    for tool in (*_of_server(agent), *_of_agent(agent), *_of_client(agent, conversation)):
+        named.setdefault(tool.name, tool)
+    return list(named.values())
+
+
+def _of_server(agent: Agent) -> Iterator[Offered]:
+    for tool in system_tools.configured():
+        if agent.system_tools is None or tool.name in agent.system_tools:
+            yield Offered(
+                name=tool.name,
+                description=tool.description,
+                parameters=tool.parameters,
+                kind=Kind.SYSTEM,
+                approval=_approval(agent, tool.name),
+                is_idempotent=tool.is_idempotent,
+            )
+
+
+def _of_agent(agent: Agent) -> Iterator[Offered]:
+    for tool in agent.tools.all():
+        yield Offered(
+            name=tool.name,
+            description=tool.description,
+            parameters=tool.parameters,
+            kind=Kind.CLIENT if tool.kind == Tool.Kind.CLIENT else Kind.USER,
+            approval=_approval(agent, tool.name),
+            is_idempotent=tool.is_idempotent,
+            tool_id=tool.pk,
+        )
+
+
+def _of_client(agent: Agent, conversation: Conversation) -> Iterator[Offered]:
+    for given in conversation.client_tool_schemas:
+        yield Offered(
+            name=given["name"],
+            description=given.get("description", ""),
+            parameters=given.get("parameters") or {"type": "object", "properties": {}},
+            kind=Kind.CLIENT,
+            approval=_approval(agent, given["name"]),
+        )
+
+
+def _approval(agent: Agent, name: str) -> str:
+    return str(agent.approvals.get(name, "never"))
+
+
+def packed(tools: list[Offered]) -> list[dict[str, Any]]:
+    """As a snapshot keeps them."""
+    return [asdict(tool) for tool in tools]
+
+
+def of_snapshot(snapshot: Snapshot) -> dict[str, Offered]:
+    """By name, in the order in which they were offered."""
+    return {given["name"]: Offered(**given) for given in snapshot.tools}

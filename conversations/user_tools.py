@@ -1,0 +1,88 @@
+"""Calling a tool that its owner defined as an HTTP request.
+
+`{name}` in the URL stands for an argument, quoted; what the URL does not name goes into the query of a GET or DELETE,
+and into a JSON body otherwise. The request goes out by `maintenance.outbound`, and so reaches no private address.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from django.conf import settings
+
+from conversations.models import Tool
+from conversations.system_tools.base import Caller, ToolFailed
+from maintenance import outbound
+from models_registry import keys
+
+PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_-]{1,64})\}")
+IN_QUERY = (Tool.Method.GET, Tool.Method.DELETE)
+
+
+def call(tool_id: int, arguments: Mapping[str, Any], caller: Caller) -> str:
+    """Make the request and answer with the body of the response as text. Raises ToolFailed."""
+    tool = Tool.objects.filter(pk=tool_id).first()
+    if tool is None:
+        raise ToolFailed("the tool was deleted.")
+    url, body = request_of(tool, arguments)
+    secrets = _secret_headers(tool)
+    headers = {**tool.headers, **secrets}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    try:
+        answer = outbound.send(
+            tool.method,
+            url,
+            headers=headers,
+            body=body,
+            timeout_seconds=tool.timeout_seconds,
+            max_bytes=settings.TOOL_RESULT_MAX_BYTES,
+        )
+    except outbound.OutboundRefused as refusal:
+        raise ToolFailed(refusal.message) from refusal
+    except outbound.OutboundFailed as error:
+        raise ToolFailed(error.message) from error
+    return _text(answer, secrets.values())
+
+
+def request_of(tool: Tool, arguments: Mapping[str, Any]) -> tuple[str, bytes | None]:
+    """The URL and the body that these arguments make. Raises ToolFailed for an argument that the URL needs."""
+    named = PLACEHOLDER.findall(tool.url)
+    missing = [name for name in named if name not in arguments]
+    if missing:
+        raise ToolFailed(f"the URL needs the argument {missing[0]}.")
+    url = PLACEHOLDER.sub(lambda found: quote(_plain(arguments[found[1]]), safe=""), tool.url)
+    rest = {name: value for name, value in arguments.items() if name not in named}
+    if tool.method not in IN_QUERY:
+        return url, json.dumps(rest).encode()
+    if rest:
+        pairs = urlencode({name: _plain(value) for name, value in rest.items()})
+        url += ("&" if "?" in url else "?") + pairs
+    return url, None
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _secret_headers(tool: Tool) -> dict[str, str]:
+    try:
+        stored = keys.decrypt(tool.encrypted_headers)
+    except keys.Unreadable:
+        raise ToolFailed("the tool's secret headers cannot be read any more; its owner must set them anew.") from None
+    return dict(json.loads(stored)) if stored else {}
+
+
+def _text(answer: outbound.Answer, secrets: Iterable[str]) -> str:
+    """What the model gets. Raises ToolFailed for a status of 400 and more, with the body, which often says why."""
+    text = answer.body.decode(errors="replace").replace("\x00", "\ufffd")
+    for secret in filter(None, secrets):  # some servers repeat what they were sent
+        text = text.replace(secret, "[secret]")
+    if answer.truncated:
+        text += f"\n[cut: the answer is longer than {len(answer.body)} bytes]"
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise ToolFailed(f"HTTP {answer.status}: {text}")
+    return text or f"HTTP {answer.status}, without a body."
