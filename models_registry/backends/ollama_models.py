@@ -6,8 +6,8 @@ from typing import Any
 
 from models_registry.backends import ollama_names
 from models_registry.backends.base import ModelDetails
-from models_registry.backends.openai_reply import objects
 from models_registry.backends.texts import clean
+from models_registry.backends.values import count, mapping, objects, text
 
 Values = Mapping[str, Any]
 
@@ -18,25 +18,25 @@ def listed(answer: Values) -> list[Values]:
 
 
 def name(model: Values) -> str:
-    return _text(model.get("name")) or _text(model.get("model"))
+    return _clean(model.get("name")) or _clean(model.get("model"))
 
 
 def details(model: Values, shown: Values, loaded: Sequence[Values]) -> ModelDetails:
     """What the list, the answer about this model and the list of those in memory tell together."""
     called = name(model)
-    about = {**_object(shown.get("details")), **_object(model.get("details"))}
+    about = {**mapping(shown.get("details")), **mapping(model.get("details"))}
     running = next((one for one in loaded if ollama_names.same(name(one), called)), None)
     capabilities = _capabilities(shown)
     return ModelDetails(
         name=called,
-        size_bytes=_count(model.get("size")),
-        family=_text(about.get("family")),
-        parameter_size=_text(about.get("parameter_size")),
-        quantisation=_text(about.get("quantization_level")),
-        context_length=context_length(shown) or _count(about.get("context_length")),
+        size_bytes=count(model.get("size")),
+        family=_clean(about.get("family")),
+        parameter_size=_clean(about.get("parameter_size")),
+        quantisation=_clean(about.get("quantization_level")),
+        context_length=context_length(shown) or count(about.get("context_length")),
         loaded_context_length=loaded_window(running) if running else 0,
         capabilities=_capabilities(model) if capabilities is None else capabilities,
-        digest=_text(model.get("digest")),
+        digest=_clean(model.get("digest")),
         loaded=running is not None,
         modified_at=_time(model.get("modified_at")) or _time(shown.get("modified_at")),
     )
@@ -44,13 +44,13 @@ def details(model: Values, shown: Values, loaded: Sequence[Values]) -> ModelDeta
 
 def context_length(shown: Values) -> int:
     """The model's own maximum, in tokens, 0 where it is not told."""
-    info = _object(shown.get("model_info"))
-    return _count(info.get(f"{info.get('general.architecture')}.context_length"))
+    info = mapping(shown.get("model_info"))
+    return count(info.get(f"{info.get('general.architecture')}.context_length"))
 
 
 def loaded_window(running: Values) -> int:
     """Tokens of the window that a model in memory was loaded with, 0 where it is not told."""
-    return _count(running.get("context_length"))
+    return count(running.get("context_length"))
 
 
 def _capabilities(answer: Values) -> Sequence[str] | None:
@@ -60,19 +60,11 @@ def _capabilities(answer: Values) -> Sequence[str] | None:
 
 def _time(value: Any) -> datetime | None:
     try:
-        at = datetime.fromisoformat(_text(value))
+        at = datetime.fromisoformat(_clean(value))
     except ValueError:
         return None
     return at if at.tzinfo and at.year > 1 else None  # the year 1 is its way to say never
 
 
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return clean(value) if isinstance(value, str) else ""
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+def _clean(value: Any) -> str:
+    return clean(text(value))

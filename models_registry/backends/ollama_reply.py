@@ -7,6 +7,7 @@ from typing import Any
 from models_registry.backends.base import DeltaType, FinishReason, Reply, RequestedCall, Usage
 from models_registry.backends.speech import Delta, Speech
 from models_registry.backends.texts import clean, json_object
+from models_registry.backends.values import count, mapping, objects, text
 
 
 class ReplyBuilder:
@@ -21,15 +22,15 @@ class ReplyBuilder:
         self._model = ""
 
     def add(self, chunk: Mapping[str, Any]) -> Iterator[Delta]:
-        self._model = self._model or _text(chunk.get("model"))
-        self._reason = _text(chunk.get("done_reason")) or self._reason
+        self._model = self._model or text(chunk.get("model"))
+        self._reason = text(chunk.get("done_reason")) or self._reason
         self.done = chunk.get("done") is True or bool(self._reason)  # some send but one of the two
         self._usage = _usage(chunk) or self._usage
-        message = chunk.get("message")
-        if isinstance(message, dict):
-            self._add_calls(message.get("tool_calls"))
-            yield from self._speech.say(DeltaType.THINKING, _text(message.get("thinking")))
-            yield from self._speech.say(DeltaType.CONTENT, _text(message.get("content")))
+        message = mapping(chunk.get("message"))
+        # They come whole, in any chunk, and nothing but their order can be relied on to tell them apart.
+        self._calls += objects(message.get("tool_calls"))
+        yield from self._speech.say(DeltaType.THINKING, text(message.get("thinking")))
+        yield from self._speech.say(DeltaType.CONTENT, text(message.get("content")))
 
     def finish(self) -> Iterator[Delta]:
         """What was held back at the end of the stream."""
@@ -52,12 +53,6 @@ class ReplyBuilder:
             model=self._model,
         )
 
-    def _add_calls(self, calls: Any) -> None:
-        # They come whole, in any chunk, and nothing but their order can be relied on to tell them apart.
-        for call in calls if isinstance(calls, list) else []:
-            if isinstance(call, dict):
-                self._calls.append(call)
-
     def _finish_reason(self) -> FinishReason:
         if self._reason == "length":
             return FinishReason.LENGTH
@@ -65,28 +60,19 @@ class ReplyBuilder:
 
 
 def _requested(call: Mapping[str, Any], whole: bool) -> RequestedCall:
-    function = call.get("function")
-    function = function if isinstance(function, dict) else {}
+    function = mapping(call.get("function"))
     given = function.get("arguments")
-    text = given if isinstance(given, str) else "" if given is None else json.dumps(given)
-    arguments = json_object(text) if whole else None
+    written = given if isinstance(given, str) else "" if given is None else json.dumps(given)
+    arguments = json_object(written) if whole else None
     return RequestedCall(
-        provider_id=clean(_text(call.get("id"))),
-        name=clean(_text(function.get("name"))),
+        provider_id=clean(text(call.get("id"))),
+        name=clean(text(function.get("name"))),
         arguments=arguments,
-        raw_arguments=clean(text) if arguments is None else "",
+        raw_arguments=clean(written) if arguments is None else "",
     )
 
 
 def _usage(chunk: Mapping[str, Any]) -> Usage | None:
     """The counts of the last line; one that is zero is left out by the server."""
-    prompt, completion = (_count(chunk.get(name)) for name in ("prompt_eval_count", "eval_count"))
+    prompt, completion = (count(chunk.get(name)) for name in ("prompt_eval_count", "eval_count"))
     return Usage(prompt=prompt, completion=completion) if prompt or completion else None
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -19,9 +19,10 @@ from models_registry.backends.base import (
 )
 from models_registry.backends.call import Call, bearer
 from models_registry.backends.exchange import Exchange
-from models_registry.backends.openai_reply import ReplyBuilder, objects
+from models_registry.backends.openai_reply import ReplyBuilder
 from models_registry.backends.settings import BackendSettings
 from models_registry.backends.sse import Event
+from models_registry.backends.values import objects
 
 DONE = "[DONE]"
 AFTER_FINISH_SECONDS = 2.0  # what follows the finish reason, usage and the end marker, comes at once or not at all

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models_registry.backends.base import ModelDetails
-from models_registry.backends.openai_reply import objects
+from models_registry.backends.values import count, mapping, objects
 
 
 def details(listed: Mapping[str, Any]) -> Sequence[ModelDetails]:
@@ -12,14 +12,9 @@ def details(listed: Mapping[str, Any]) -> Sequence[ModelDetails]:
 
 
 def _details(model: Mapping[str, Any]) -> ModelDetails:
-    meta = model.get("meta")  # llama.cpp's
-    meta = meta if isinstance(meta, dict) else {}
+    meta = mapping(model.get("meta"))  # llama.cpp's
     return ModelDetails(
         name=str(model["id"]),
-        size_bytes=_count(meta.get("size")),
-        context_length=_count(meta.get("n_ctx_train")) or _count(model.get("max_model_len")),  # the latter is vLLM's
+        size_bytes=count(meta.get("size")),
+        context_length=count(meta.get("n_ctx_train")) or count(model.get("max_model_len")),  # the latter is vLLM's
     )
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

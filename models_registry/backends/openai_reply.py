@@ -8,6 +8,7 @@ from typing import Any
 from models_registry.backends.base import DeltaType, FinishReason, Reply, RequestedCall, Usage
 from models_registry.backends.speech import Delta, Speech
 from models_registry.backends.texts import clean, json_object
+from models_registry.backends.values import count, mapping, objects
 
 _REASONS = {
     "length": FinishReason.LENGTH,
@@ -105,8 +106,7 @@ class CallBuilder:
 
     def add(self, fragments: Sequence[Mapping[str, Any]]) -> None:
         for fragment in fragments:
-            function = fragment.get("function")
-            function = function if isinstance(function, dict) else {}
+            function = mapping(fragment.get("function"))
             self._fragment(fragment, _text(function.get("name")), _arguments(function.get("arguments")))
 
     def _fragment(self, fragment: Mapping[str, Any], name: str, arguments: str) -> None:
@@ -165,22 +165,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; anything else is no objects."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _usage(value: Any) -> Usage | None:
     if not isinstance(value, dict) or not (value.get("prompt_tokens") or value.get("completion_tokens")):
         return None
     return Usage(
-        prompt=_count(value, "prompt_tokens"),
-        completion=_count(value, "completion_tokens"),
-        cached=_count(value.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning=_count(value.get("completion_tokens_details"), "reasoning_tokens"),
+        prompt=count(value.get("prompt_tokens")),
+        completion=count(value.get("completion_tokens")),
+        cached=count(mapping(value.get("prompt_tokens_details")).get("cached_tokens")),
+        reasoning=count(mapping(value.get("completion_tokens_details")).get("reasoning_tokens")),
     )
-
-
-def _count(value: Any, name: str) -> int:
-    count = value.get(name) if isinstance(value, dict) else 0
-    return count if isinstance(count, int) and count > 0 else 0
