@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from models_registry import catalog, drivers, health
+from models_registry import catalog, health
 from models_registry.backends.settings import BackendSettings
 from models_registry.health import Checked
 
@@ -66,7 +66,7 @@ class BackendView(APIView):
 
 
 def _backend(chosen: BackendSettings, checked: Checked, default: str) -> Shape:
-    can = drivers.backend(chosen).capabilities
+    can = catalog.capabilities(chosen)
     shape = {
         "name": chosen.name,
         "driver": chosen.driver,

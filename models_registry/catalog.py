@@ -1,30 +1,37 @@
 """Which backends there are, by name, and one of them made ready for a call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from django.conf import settings
 
 from maintenance.errors import Invalid, Refusal
 from models_registry import config, drivers, environment, records
-from models_registry.backends.base import Backend, Health, ModelConfig, ModelManager
+from models_registry.backends.base import Backend, Capabilities, Health, ModelConfig, ModelManager
 from models_registry.backends.settings import BackendSettings
+from models_registry.backends.tool_mode import SchemaToolBackend
 from models_registry.config import ConfigWarning
 from models_registry.errors import BackendMisconfigured
 from models_registry.records import Window
 
+NATIVE = "native"
+JSON_SCHEMA = "json_schema"
 ALIASES = {"claude": "anthropic"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A backend and the configuration to call it with. `warnings` as in `config`; `name` is the configured one."""
+    """A backend and the configuration to call it with. `warnings` as in `config`; `name` is the configured one.
+
+    `tool_mode`, native or json_schema, is how the backend offers tools.
+    """
 
     backend: Backend
     config: ModelConfig
     warnings: list[ConfigWarning]
     name: str
+    tool_mode: str
 
 
 def configured() -> dict[str, BackendSettings]:
@@ -77,6 +84,12 @@ def backend(chosen: BackendSettings) -> Backend:
     return drivers.backend(chosen)
 
 
+def capabilities(chosen: BackendSettings) -> Capabilities:
+    """What it can do, be it by a detour. Of one that is misconfigured too."""
+    can = drivers.backend(chosen).capabilities
+    return replace(can, function_calling=can.function_calling or chosen.tool_mode == JSON_SCHEMA)
+
+
 def probe(chosen: BackendSettings) -> Health:
     """Ask the server how it is, with short limits. Never raises."""
     if chosen.fault:
@@ -98,9 +111,10 @@ def manager(name: str) -> ModelManager:
     return cast(ModelManager, backend(chosen))
 
 
-def resolve(name: str, model_config: Mapping[str, Any]) -> Resolved:
+def resolve(name: str, model_config: Mapping[str, Any], tool_mode: str = "") -> Resolved:
     """The backend `name`, or the default one where it is empty, and the normalised configuration. At most one query.
 
+    `tool_mode` is how it is to offer tools: native, json_schema, or anything else for the backend's own way.
     Raises BackendMisconfigured for a backend that is not configured and for a configuration that cannot be used.
     """
     model = model_config.get("model") or ""
@@ -115,7 +129,9 @@ def resolve(name: str, model_config: Mapping[str, Any]) -> Resolved:
         raise BackendMisconfigured(f"The agent's model configuration is not valid. {error.message}") from error
     if not normalised.model:
         raise BackendMisconfigured(f"{chosen.name} has no default model: give it one, or name the agent's model.")
-    return Resolved(backend=backend(chosen), config=normalised, warnings=warnings, name=chosen.name)
+    mode = tool_mode if tool_mode in (NATIVE, JSON_SCHEMA) else chosen.tool_mode
+    called = SchemaToolBackend(backend(chosen)) if mode == JSON_SCHEMA else backend(chosen)
+    return Resolved(backend=called, config=normalised, warnings=warnings, name=chosen.name, tool_mode=mode)
 
 
 def _find(name: str, model: str) -> tuple[BackendSettings | None, Window]:

@@ -63,7 +63,7 @@ def _ollama() -> BackendSettings:
         driver="ollama",
         base_url=settings.OLLAMA_BASE_URL,
         model=settings.OLLAMA_MODEL,
-        options={"timeout": settings.OLLAMA_TIMEOUT},
+        options={"timeout": settings.OLLAMA_TIMEOUT, "context_length": settings.OLLAMA_CONTEXT_TOKENS or None},
     )
 
 
@@ -78,4 +78,5 @@ def _embedded() -> BackendSettings:
         context_length=settings.EMBEDDED_MODEL_CONTEXT_TOKENS,
         extensions=True,
         function_calling=False,
+        tool_mode="json_schema",
     )

@@ -99,13 +99,17 @@ class Timeouts:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
-    """`response_schema`, a JSON Schema, constrains the reply's text where the driver can."""
+    """`response_schema`, a JSON Schema, constrains the reply's text where the driver can.
+
+    Where tools go by a schema, see `tool_mode`, `answer_allowed` False leaves the model nothing but to call one.
+    """
 
     messages: Sequence[ChatMessage]
     config: ModelConfig
     timeouts: Timeouts
     tools: Sequence[ToolSchema] = ()
     response_schema: Mapping[str, Any] | None = None
+    answer_allowed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import pytest
 from maintenance.errors import Invalid
 from models_registry import catalog, environment
 from models_registry.backends.fake import FakeBackend
-from models_registry.backends.openai import OpenAIBackend
+from models_registry.backends.tool_mode import SchemaToolBackend
 from models_registry.errors import BackendMisconfigured
 
 pytestmark = pytest.mark.django_db
@@ -90,7 +90,6 @@ def test_the_embedded_model_has_the_window_of_its_servers_slots(settings: Any) -
     settings.EMBEDDED_MODEL_URL = "http://127.0.0.1:8081/v1"
     settings.EMBEDDED_MODEL_CONTEXT_TOKENS = 2048
     resolved = catalog.resolve("embedded", {"context_length": 100_000})
-    assert isinstance(resolved.backend, OpenAIBackend)
     assert resolved.backend.name == "embedded"
     assert (resolved.config.model, resolved.config.context_length) == (environment.EMBEDDED_MODEL, 2048)
     assert resolved.config.max_tokens == 1024
@@ -157,3 +156,25 @@ def test_f28_warnings_come_with_what_is_resolved(settings: Any) -> None:
     settings.OPENAI_API_KEY = "sk-1"
     [warning] = catalog.resolve("openai", {"temperature": 3}).warnings
     assert (warning["field"], warning["given"], warning["used"]) == ("temperature", 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "mode"),
+    [("fake", "", "native"), ("fake", "auto", "native"), ("fake", "json_schema", "json_schema"),
+     ("embedded", "", "json_schema"), ("embedded", "auto", "json_schema"), ("embedded", "native", "native")],
+)  # fmt: skip
+def test_tools_are_offered_as_the_agent_says_or_else_in_the_backends_way(
+    settings: Any, name: str, asked: str, mode: str
+) -> None:
+    settings.FAKE_BACKEND, settings.EMBEDDED_MODEL_URL = True, "http://127.0.0.1:8081/v1"
+    resolved = catalog.resolve(name, {}, asked)
+    assert resolved.tool_mode == mode
+    assert isinstance(resolved.backend, SchemaToolBackend) is (mode == "json_schema")
+
+
+def test_the_embedded_model_can_call_tools_by_a_detour(settings: Any) -> None:
+    settings.EMBEDDED_MODEL_URL = "http://127.0.0.1:8081/v1"
+    chosen = catalog.find("embedded")
+    assert chosen is not None
+    assert catalog.capabilities(chosen).function_calling
+    assert not catalog.backend(chosen).capabilities.function_calling

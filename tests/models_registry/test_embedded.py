@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -13,9 +14,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from models_registry import embedded
-from models_registry.backends.base import Cancellation, ModelConfig
+from models_registry.backends.base import Cancellation, ChatMessage, FinishReason, ModelConfig, Timeouts, ToolSchema
 from models_registry.backends.openai import OpenAIBackend
 from models_registry.backends.settings import BackendSettings
+from models_registry.backends.tool_mode import SchemaToolBackend
 from models_registry.environment import EMBEDDED_MODEL
 from models_registry.errors import Cancelled, ContextWindowExceeded
 from tests.models_registry.conftest import Calling, Listener, chat
@@ -98,6 +100,72 @@ def test_our_driver_understands_the_real_server(server: str) -> None:
     too_long = chat(text="word " * 6000, config=config)
     with pytest.raises(ContextWindowExceeded):
         backend.stream(too_long, Listener(), Cancellation())
+
+
+# What real tools say of themselves, with much that the server's grammars do not know.
+LOOKUP = ToolSchema(
+    name="weather_lookup",
+    description="Look up the weather in a city.",
+    parameters={
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "city": {
+                "type": "string",
+                "minLength": 2,
+                "maxLength": 40,
+                "pattern": "^[A-Z].*",
+                "description": "Its name.",
+            },
+            "unit": {"$ref": "#/$defs/unit"},
+            "days": {"type": "integer", "minimum": 1, "maximum": 7, "multipleOf": 1},
+        },
+        "required": ["city", "unit", "days"],
+        "$defs": {"unit": {"enum": ["celsius", "fahrenheit"]}},
+    },
+)
+NOTE = ToolSchema(
+    name="note",
+    description="Write a short note.",
+    parameters={
+        "properties": {
+            "text": {"type": ["string", "null"]},
+            "extra": {"description": "anything"},
+            "tags": {"type": "array", "uniqueItems": True},
+        }
+    },
+)
+
+
+@pytest.mark.acceptance
+def test_the_real_model_calls_tools_by_a_schema(server: str) -> None:
+    """A model of 135 million parameters that knows no tools: its call fits the schema all the same."""
+    inner = OpenAIBackend(BackendSettings(name="embedded", driver="openai", base_url=server, extensions=True))
+    backend = SchemaToolBackend(inner)
+    config = ModelConfig(model=EMBEDDED_MODEL, temperature=0.0, max_tokens=100, seed=1)
+    request = chat(text="What is the weather in Paris?", config=config, tools=[LOOKUP], answer_allowed=False)
+    request = replace(request, timeouts=Timeouts(connect=5, first_byte=100, idle=100, total=150))
+
+    heard = Listener()
+    reply = backend.stream(request, heard, Cancellation())
+    (call,) = reply.tool_calls
+    assert (call.name, reply.content, heard.deltas) == ("weather_lookup", "", [])
+    assert (reply.whole, reply.finish_reason) == (True, FinishReason.TOOL_CALLS)
+    assert call.arguments is not None
+    assert {"city", "unit", "days"} <= set(call.arguments)
+    assert call.arguments["unit"] in ("celsius", "fahrenheit")
+    assert call.arguments["days"] in range(1, 8)
+
+    past = [
+        *request.messages,
+        ChatMessage(role="assistant", tool_calls=reply.tool_calls),
+        ChatMessage(role="tool", name=call.name, content="Sunny, 20 degrees."),
+    ]
+    either = replace(request, messages=past, tools=[LOOKUP, NOTE], answer_allowed=True)
+    heard = Listener()
+    reply = backend.stream(either, heard, Cancellation())
+    assert reply.content == heard.text()
+    assert reply.finish_reason is FinishReason.LENGTH or bool(reply.tool_calls) != bool(reply.content)
 
 
 @pytest.mark.acceptance
