@@ -301,6 +301,15 @@ def test_f40_two_pulls_of_one_model_share_a_download_which_outlives_either(
     assert len(server.downloads) == 1
 
 
+def test_an_error_of_the_listener_ends_the_pull_and_hangs_up(server: OllamaServer, backend: OllamaBackend) -> None:
+    def listen(told: PullProgress) -> None:
+        raise RuntimeError("the lease is gone")
+
+    with pytest.raises(RuntimeError):
+        backend.pull(SLOW_PULL, listen, Cancellation(), PATIENT)
+    assert eventually(lambda: server.received[0].hung_up_at)
+
+
 def test_a_cancel_before_the_pull_sends_nothing(server: OllamaServer, backend: OllamaBackend) -> None:
     cancellation = Cancellation()
     cancellation.cancel()
