@@ -1,7 +1,7 @@
 """Adding backends, changing and removing them: the rules, and one verb for each."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,9 +47,15 @@ def check(record: BackendRecord, *, key: str | None = None) -> None:
         try:
             rule()
         except Invalid as error:
-            errors[name] = [text for texts in (error.errors or {"": [error.message]}).values() for text in texts]
+            errors[name] = list(_texts(error))
     if errors:
         raise Invalid(" ".join(texts[0] for texts in errors.values()), errors=errors)
+
+
+def _texts(error: Invalid) -> Iterator[str]:
+    for name, texts in (error.errors or {"": [error.message]}).items():
+        part = name.partition(".")[2]
+        yield from (f"{part}: {text}" if part else text for text in texts)
 
 
 def _check_name(name: str) -> None:

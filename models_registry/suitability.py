@@ -1,14 +1,14 @@
 """Whether a model that an agent means is there, and can do what the agent wants of it, as far as the registry knows."""
 
 from models_registry import records
-from models_registry.catalog import Resolved
+from models_registry.catalog import NATIVE, Resolved
 from models_registry.config import ConfigWarning
 from models_registry.models import Driver, Model
 
 TOOLS = "tools"
 
 
-def warnings(resolved: Resolved, *, native_tools: bool) -> list[ConfigWarning]:
+def warnings(resolved: Resolved) -> list[ConfigWarning]:
     """`[{field, message}]`, none where nothing speaks against it or nothing is known. At most two queries."""
     backend, model = resolved.name, resolved.config.model
     if resolved.backend.driver == Driver.FAKE:
@@ -17,7 +17,7 @@ def warnings(resolved: Resolved, *, native_tools: bool) -> list[ConfigWarning]:
     if row is None:
         synced = Model.objects.filter(backend=backend).exists()
         return [_warning("model_config", f"{backend} does not list the model {model}.")] if synced else []
-    if native_tools and row.capabilities is not None and TOOLS not in row.capabilities:
+    if resolved.tool_mode == NATIVE and row.capabilities is not None and TOOLS not in row.capabilities:
         return [_warning("tool_mode", f"{model} cannot call tools by itself: choose json_schema to use tools with it.")]
     return []
 

@@ -118,9 +118,11 @@ class BackendAdmin(AuditedAdmin):
 
 def _tell(request: HttpRequest, name: str, status: str, error: str, models: int) -> None:
     if status == "available":
-        messages.success(request, f"{name} is available and lists {models} model{'' if models == 1 else 's'}.")
+        messages.success(
+            request, f"The backend {name} is available and lists {models} model{'' if models == 1 else 's'}."
+        )
     else:
-        messages.error(request, f"{name} is {status}. {error}")
+        messages.error(request, f"The backend {name} is {status}. {error}")
 
 
 def _all() -> dict[str, BackendSettings]:

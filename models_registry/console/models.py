@@ -16,6 +16,7 @@ from maintenance.console.operators import operator
 from maintenance.errors import Refusal
 from models_registry import catalog, drivers, health, inventory
 from models_registry.backends.settings import BackendSettings
+from models_registry.console import pulling
 from models_registry.models import Model
 
 VIEW = "models_registry.view_model"
@@ -57,6 +58,7 @@ def page(request: HttpRequest, site: AdminSite, backend: str) -> HttpResponse:
         "models": rows,
         "synced_at": max((row.synced_at for row in rows), default=None),
         "refreshing": inventory.refreshing(chosen.name),
+        "panel": pulling.panel(request, chosen.name),
         "may_change": request.user.has_perm(inventory.CHANGE),
         "may_delete": request.user.has_perm(inventory.DELETE),
     }
@@ -67,7 +69,7 @@ def page(request: HttpRequest, site: AdminSite, backend: str) -> HttpResponse:
 def refresh(request: HttpRequest, site: AdminSite, backend: str) -> HttpResponse:
     def act(**who: Any) -> str:
         inventory.refresh(backend, **who)
-        return f"{backend} is asked for its models."
+        return f"The backend {backend} is asked for its models."
 
     return _carry_out(request, backend, act)
 
@@ -78,7 +80,7 @@ def unload(request: HttpRequest, site: AdminSite, backend: str) -> HttpResponse:
 
     def act(**who: Any) -> str:
         inventory.unload(backend, model, **who)
-        return f"{model} is no longer in memory. The next call loads it again."
+        return f"The model {model} is no longer in memory. The next call loads it again."
 
     return _carry_out(request, backend, act)
 
@@ -98,7 +100,7 @@ def delete(request: HttpRequest, site: AdminSite, backend: str) -> HttpResponse:
 
 def _deleted(backend: str, model: str, **who: Any) -> str:
     inventory.delete(backend, model, **who)
-    return f"{model} was deleted from {backend}."
+    return f"The model {model} was deleted from {backend}."
 
 
 def _chosen(backends: dict[str, BackendSettings], name: str) -> BackendSettings:
@@ -115,5 +117,5 @@ def _carry_out(request: HttpRequest, backend: str, act: Callable[..., str]) -> H
     try:
         messages.success(request, act(by=operator(request), address=audit.address_of(request)))
     except Refusal as refusal:
-        messages.error(request, refusal.message)
+        messages.error(request, f"Not done. {refusal.message}")
     return redirect("admin:models_of", backend)

@@ -2,6 +2,7 @@
 
 from conversations.models import Agent, Conversation
 from maintenance.models import ApiToken, AuditEntry, Job
+from models_registry.models import BackendRecord, Model
 
 
 def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
@@ -10,6 +11,12 @@ def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
     prompt = agent.system_prompts.get()
     token = ApiToken.objects.create(user_id=user_id, name="laptop", digest="d", scopes=["read"])
     entry = AuditEntry.objects.create(actor_id=user_id, verb="job.retry", target="job:1", detail={"a": 1})
+    backend = BackendRecord.objects.create(name="vllm", driver="fake", model="org/llama:7b", encrypted_key="x")
+    Model.objects.create(
+        backend="vllm", name="org/llama:7b", size_bytes=4_000_000_000, family="llama", parameter_size="7B",
+        quantisation="Q4_0", context_length=8192, capabilities=["completion", "tools"], digest="sha256:0123456789ab",
+        loaded=True, synced_at=entry.created_at, modified_at=entry.created_at,
+    )  # fmt: skip
     base = "/admin"
     return [
         f"{base}/",
@@ -27,6 +34,13 @@ def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
         f"{base}/maintenance/apitoken/{token.pk}/change/",
         f"{base}/maintenance/auditentry/",
         f"{base}/maintenance/auditentry/{entry.pk}/change/",
+        f"{base}/models_registry/backendrecord/",
+        f"{base}/models_registry/backendrecord/add/",
+        f"{base}/models_registry/backendrecord/{backend.pk}/change/",
+        f"{base}/models_registry/backendrecord/{backend.pk}/delete/",
+        f"{base}/models/",
+        f"{base}/models/vllm/",
+        f"{base}/models/vllm/delete/?model=org/llama:7b",
         f"{base}/conversations/agent/",
         f"{base}/conversations/agent/add/",
         f"{base}/conversations/agent/{agent.pk}/change/",

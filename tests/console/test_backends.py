@@ -55,10 +55,10 @@ def test_a_backend_is_added_and_can_be_used_at_once(bobs: Client) -> None:
         ("name", "openai", "stands for what the environment sets"),
         ("name", "two words", "Enter a valid"),
         ("driver", "telepathy", "Select a valid choice"),
-        ("base_url", "http://user:hidden@127.0.0.1/v1", "put the key into its own field"),
-        ("base_url", "http://127.0.0.1/v1?key=hidden", "put the key into its own field"),
-        ("base_url", "http://user:hidden@127.0.0.1/" + "v" * 600, "at most 500 characters"),
-        ("base_url", "file:///etc/hidden", "must be an address"),
+        ("base_url", "http://user:s3cret@127.0.0.1/v1", "put the key into its own field"),
+        ("base_url", "http://127.0.0.1/v1?key=s3cret", "put the key into its own field"),
+        ("base_url", "http://user:s3cret@127.0.0.1/" + "v" * 600, "at most 500 characters"),
+        ("base_url", "file:///etc/s3cret", "must be an address"),
         ("key", "with blank", "no key has"),
         ("options", '{"temperature": "hot"}', "temperature: Must be a number."),
         ("options", '{"model": "m"}', "It has a field of its own."),
@@ -70,7 +70,7 @@ def test_a_mistake_is_named_at_its_field_and_no_login_is_repeated(
 ) -> None:
     answer = bobs.post(f"{PAGE}add/", form(**{field: text}))
     assert said in " ".join(errors(answer)[field])
-    assert "hidden" not in answer.content.decode().replace('type="hidden"', "")
+    assert "s3cret" not in answer.content.decode()
     assert not BackendRecord.objects.exists()
 
 
@@ -180,7 +180,7 @@ def test_no_key_is_in_any_page_answer_log_or_row(
     ]
     assert [answer.status_code for answer in seen] == [200] * len(seen)
     out = io.StringIO()
-    call_command("dumpdata", stdout=out, exclude=["sessions"])
+    call_command("dumpdata", stdout=out, exclude=["sessions", "django_rq"])
     texts = [answer.content.decode() for answer in seen] + [out.getvalue(), caplog.text]
     assert [text for text in texts if KEY in text] == []
     assert LogEntry.objects.count() == AuditEntry.objects.exclude(verb="backend.test").count() == 2
