@@ -12,7 +12,7 @@ LISTING_LIMITS = Timeouts(connect=5, first_byte=15, idle=15, total=30)  # for th
 def health(list_models: Callable[[], Sequence[str]]) -> Health:
     """Ask for the names of the models; an answer means that the backend works. Never raises."""
     try:
-        return Health(status="available", models=list_models())
+        return Health(status="available", models=tuple(list_models()))
     except (errors.Unauthorized, errors.BackendMisconfigured) as error:
         return Health(status="misconfigured", error=error.message)
     except errors.BackendError as error:

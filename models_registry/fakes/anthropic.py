@@ -73,28 +73,44 @@ def answer_events(tokens: int) -> list[bytes]:
 
 def scripts(tokens: int = 20, delay_seconds: float = 0.02) -> dict[str, Script]:
     """What each model does."""
-    return {**_answers(tokens, delay_seconds), **_stalls(), **_failures()}
+    return {**_answers(tokens, delay_seconds), **_shapes(), **_stalls(), **_failures()}
 
 
 def _answers(tokens: int, delay_seconds: float) -> dict[str, Script]:
     utf8 = b"".join([begin(), *text(0, "漢字"), *ending()])
     bytewise: list[Move] = [move for byte in utf8 for move in (chunk(bytes([byte])), 0.0)]
-    call = tool_use(0, "toolu_1", "f", '{"a"', ":1}")
     return {
         "stub": streamed(*answer_events(tokens)),
         "stub-paced": streamed(*answer_events(tokens), delay_seconds=delay_seconds),
-        "stub-tool": streamed(begin(), *call, *ending("tool_use")),
-        "stub-thinking": streamed(
-            begin(),
+        "split-utf8": [STREAM_HEAD, *bytewise, chunk(b"")],
+    }
+
+
+def _shapes() -> dict[str, Script]:
+    """Replies of every shape."""
+    call, other = tool_use(0, "toolu_1", "f", '{"a"', ":1}"), tool_use(1, "toolu_2", "g", '{"b":2}')
+    surprise = [event({"type": "surprise", "a": 1}), *block(0, {"type": "surprise"})]
+    shapes: dict[str, list[bytes]] = {
+        "stub-tool": [*call, *ending("tool_use")],
+        "stub-thinking": [
             *thinking(0, "h", "m"),
             event({"type": "ping"}),
             *tool_use(1, "toolu_1", "f", '{"a":1}'),
             *ending("tool_use", {"output_tokens": 20}),
-        ),
-        "stub-refusal": streamed(begin(), *text(0, "I would "), *ending("refusal")),
-        "window-full": streamed(begin(), *ending("model_context_window_exceeded")),
-        "split-utf8": [STREAM_HEAD, *bytewise, chunk(b"")],
+        ],
+        "parallel-calls": [*call, *other, *ending("tool_use")],
+        "empty-arguments": [*tool_use(0, "toolu_1", "f"), *ending("tool_use")],
+        "invalid-arguments": [*tool_use(0, "toolu_1", "f", '{"a":'), *ending("tool_use")],
+        "thinking": [*thinking(0, "hm"), *text(1, "Yes."), *ending()],
+        "structured": [*text(0, '{"answer":', '"yes"}'), *ending()],
+        "length": [*text(0, "So "), *ending("max_tokens")],
+        "refusal": [*text(0, "I would "), *ending("refusal")],
+        "window-full": ending("model_context_window_exceeded"),
+        "no-usage": [*text(0, "Yes."), *ending("end_turn", {"input_tokens": 0, "output_tokens": 0})],
+        "unknown-field": [*surprise, *text(1, "Yes."), *ending()],
+        "early-eof": text(0, "So "),
     }
+    return {model: streamed(begin(), *events) for model, events in shapes.items()}
 
 
 def _stalls() -> dict[str, Script]:

@@ -57,9 +57,9 @@ def scripts(tokens: int = 20, delay_seconds: float = 0.02) -> dict[str, Script]:
     begun = STREAM_HEAD + chunk(completion(delta={"content": "So "}))
     text = completion(delta={"content": "漢字"})
     return {
-        **_shapes(),
         "stub": streamed(*answer_events(tokens)),
         "stub-paced": streamed(*answer_events(tokens), delay_seconds=delay_seconds),
+        **_shapes(),
         "stall-headers": [FOR_EVER],
         "stall-body": [begun, FOR_EVER],
         "trickle-headers": [move for _ in range(3600) for move in (b"H", 1.0)],

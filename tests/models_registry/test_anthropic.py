@@ -27,16 +27,16 @@ from models_registry.fakes.anthropic import (
     AnthropicServer,
     begin,
     block,
-    document,
     ending,
     error,
     event,
-    streamed,
     text,
     thinking,
     tool_use,
 )
 from models_registry.fakes.anthropic_rules import signature
+from models_registry.fakes.http import document
+from models_registry.fakes.openai import streamed
 from tests.models_registry.conftest import KEY, Listener, chat
 
 CONTENT, THINKING = DeltaType.CONTENT, DeltaType.THINKING

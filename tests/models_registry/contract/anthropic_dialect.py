@@ -9,6 +9,7 @@ from models_registry.backends.settings import BackendSettings
 from models_registry.fakes import anthropic
 from models_registry.fakes.anthropic import AnthropicServer
 from models_registry.fakes.http import Script
+from models_registry.fakes.openai import STREAM_HEAD
 from tests.models_registry.contract.wire import Body, Event
 
 REASONS = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
@@ -23,7 +24,7 @@ KINDS = {
 
 class AnthropicDialect:
     name = "anthropic"
-    head = anthropic.STREAM_HEAD
+    head = STREAM_HEAD
     absent: Mapping[str, str] = {"call_in_the_last_line": "blocks end before the message does"}
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ class OpenAIDialect:
         return [completion(delta={"reasoning_content": piece}) for piece in pieces]
 
     def call(self, call_id: str, name: str, *fragments: str) -> list[Event]:
-        first = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+        first: dict[str, Any] = {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
         index, self._index = self._index, self._index + 1
         return [
             completion(delta={"tool_calls": [{"index": index, **value}]})

@@ -14,11 +14,15 @@ Cells = dict[str, dict[str, str]]
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "nodeid")]
     told = [report for report in reports if isinstance(report, pytest.TestReport)]
-    cells, reasons = read(sorted(told, key=lambda report: dict(report.user_properties).get("row", 0)))
+    cells, reasons = read(sorted(told, key=_row))
     if cells:
         terminalreporter.section("contract of the drivers", "=")
         for line in [*lines(cells), *legend(reasons)]:
             terminalreporter.write_line(line)
+
+
+def _row(report: pytest.TestReport) -> int:
+    return next((int(str(value)) for name, value in report.user_properties if name == "row"), 0)
 
 
 def read(reports: Iterable[pytest.TestReport]) -> tuple[Cells, dict[str, dict[str, list[str]]]]:

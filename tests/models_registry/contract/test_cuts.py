@@ -26,7 +26,7 @@ def reply(wire: Any, *pieces: bytes) -> tuple[Reply, Listener]:
 
 
 def spoken(dialect: Any, parts: list[tuple[str, Any]]) -> list[bytes]:
-    events = dialect.begin()
+    events: list[bytes] = dialect.begin()
     for number, (kind, value) in enumerate(parts):
         if kind == "call":
             text = dumps(value)

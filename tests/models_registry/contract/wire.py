@@ -1,6 +1,6 @@
 """What the cases need of a driver and of whatever answers it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from models_registry.backends.base import Backend, ChatRequest
@@ -72,6 +72,14 @@ class Wire(Protocol):
 
     def backend(self) -> Backend: ...
 
+    def answered(self, script: Any, **request: Any) -> ChatRequest:
+        """Answered by this script of its server; where there is none, by these steps."""
+        ...
+
+    def received(self) -> Body:
+        """The body of the last request."""
+        ...
+
     def whole(self, *events: Event, **request: Any) -> ChatRequest:
         """Answered with these events, and no more."""
         ...
@@ -91,7 +99,3 @@ class Wire(Protocol):
     def has_hung_up(self) -> bool:
         """Whether the driver has left before its last answer was over."""
         ...
-
-
-def chunks(events: Sequence[Event]) -> bytes:
-    return b"".join(events)
