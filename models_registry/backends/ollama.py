@@ -112,7 +112,7 @@ class OllamaBackend:
         window = ollama_request.window(request.config)
         if 0 < told.prompt < estimated.prompt / 2 and estimated.prompt > window / 2:
             logger.warning(
-                "%s counted %d tokens where about %d were sent: it may have left messages out",
+                "%s counted %d tokens where about %d were sent: it may have left messages out, or some were cached",
                 self.name, told.prompt, estimated.prompt,
             )  # fmt: skip
         if told.prompt and told.completion:

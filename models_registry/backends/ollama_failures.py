@@ -25,6 +25,7 @@ PHRASES: tuple[failures.Phrase, ...] = (
         errors.Unauthorized,
         "{backend} may not pull the model {model!r}.",
     ),
+    _phrase(r"\bunauthorized\b", errors.Unauthorized, "{backend} refused the key, or has to be signed in."),
     _phrase(
         "no such host|dial tcp|i/o timeout|tls handshake|connection reset",
         errors.BackendError,

@@ -1,11 +1,12 @@
 """A server that speaks Ollama's own API. It refuses what the real one refuses; the model's name chooses what it does.
 
 Besides the scripts of `ollama_chat` and `ollama_pulls`: `slow-load` answers nothing until it is loaded, which takes
-`load_seconds` and ends when nobody waits for it; `pull-slow`, with any tag, takes `pull_seconds`, is shared by all who
-pull it, and goes on from where it was.
+`load_seconds` and ends when nobody waits for it; `pull-slow` takes `pull_seconds`, or what its tag says, as in
+`pull-slow:30s`; it is shared by all who pull it, and goes on from where it was.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -125,13 +126,17 @@ class OllamaServer(Server):
     def _pull(self, body: Mapping[str, Any]) -> Script | Play:
         name = _key(body["model"])
         if name.partition(":")[0] == SLOW_PULL:
-            download = self.downloads.setdefault(name, Download(self.pull_seconds))
+            download = self.downloads.setdefault(name, Download(self._pull_seconds(name)))
             return ollama_pulls.shared(download, lambda: self._install(name))
         known = "pull-cached" if name in self.installed and name not in self.pull_scripts else name
         script = self.pull_scripts.get(known, self.pull_scripts["pull-unknown"])
         if any(isinstance(move, bytes) and b'"success"' in move for move in script):
             self._install(name)
         return script
+
+    def _pull_seconds(self, name: str) -> float:
+        told = re.fullmatch(r".*:(\d{1,4})s", name)
+        return float(told[1]) if told else self.pull_seconds
 
     def _install(self, name: str) -> None:
         self._deleted.discard(name)

@@ -269,7 +269,7 @@ def test_a_server_that_keeps_the_stream_open_after_the_end_is_not_waited_for(
     ("model", "kind", "message"),
     [
         ("http-400", errors.BadRequest, "ollama refused the request (HTTP 400)."),
-        ("http-401", errors.Unauthorized, "ollama refused the key, or the key may not do this (HTTP 401)."),
+        ("http-401", errors.Unauthorized, "ollama refused the key, or has to be signed in."),
         ("http-404", errors.ModelNotFound, "ollama does not have the model 'http-404'."),
         ("nobody-has-this", errors.ModelNotFound, "ollama does not have the model 'nobody-has-this'."),
         ("http-429", errors.RateLimited, "ollama limits the rate of calls (HTTP 429). Try again in 7 s."),
@@ -299,6 +299,7 @@ def test_failures_have_their_kind_and_their_words(
         ('{"code":400,"message":"request exceeds","type":"exceed_context_size_error"}', errors.ContextWindowExceeded),
         ('model "x" not found, try pulling it first', errors.ModelNotFound),
         ("server busy, please try again", errors.RateLimited),
+        ("unauthorized", errors.Unauthorized),
         ('"x" does not support tools', errors.BadRequest),
         ({"message": "it broke"}, errors.BackendError),
     ],

@@ -291,8 +291,7 @@ def test_f40_a_cancelled_pull_hangs_up_and_the_next_one_goes_on_from_there(
 def test_f40_two_pulls_of_one_model_share_a_download_which_outlives_either(
     server: OllamaServer, backend: OllamaBackend
 ) -> None:
-    server.pull_seconds = 2.0
-    one, other = Pulling(backend, SLOW_PULL), Pulling(backend, SLOW_PULL + ":latest")
+    one, other = Pulling(backend, SLOW_PULL + ":2s"), Pulling(backend, SLOW_PULL.upper() + ":2s")
     eventually(lambda: sum(download.waiters for download in server.downloads.values()) == 2)
     one.cancellation.cancel()
     one.join(PROMPTLY)
