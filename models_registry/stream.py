@@ -102,6 +102,7 @@ class _Reader:
 
     async def _begin(self, cursor: str) -> str:
         """Say what the client has missed; the cursor from which on events are live."""
+        last = None
         try:
             entry = await self._entry(cursor)
             if entry is not None:
@@ -109,10 +110,12 @@ class _Reader:
                 return await self._catch_up(entry.id)
             last = await self._last()
         except Away:
-            last = START
+            pass  # the database knows how things are
         # Read after the stream: then nothing is older than the cursor from which the reader goes on.
-        await self._ask(begin_at=last)
-        return last
+        stored = await self._look()
+        if stored:
+            await self._connection.write(self._follower.begin(stored, last))
+        return last.id if last else START
 
     async def _entry(self, cursor: str) -> Entry | None:
         if not is_cursor(cursor):
@@ -120,9 +123,9 @@ class _Reader:
         found = await self._readership.hub.span(self._key, cursor, cursor, count=1)
         return found[0] if found else None
 
-    async def _last(self) -> str:
+    async def _last(self) -> Entry | None:
         found = await self._readership.hub.span(self._key, count=1, newest_first=True)
-        return found[0].id if found else START
+        return found[0] if found else None
 
     async def _catch_up(self, after: str) -> str:
         while not self._follower.over:
@@ -134,11 +137,13 @@ class _Reader:
                 break
         return after
 
-    async def _ask(self, begin_at: str | None = None) -> None:
-        stored = await self._readership.database.ask(_look, self._stored.pull_id)
-        if stored is None:
-            self._follower.over = True  # it was forgotten
-        elif begin_at is None:
+    async def _ask(self) -> None:
+        stored = await self._look()
+        if stored:
             await self._connection.write(self._follower.close(stored))
-        else:
-            await self._connection.write(self._follower.begin(stored, "" if begin_at == START else begin_at))
+
+    async def _look(self) -> Stored | None:
+        """The pull as it is now. None ends the stream: it was forgotten."""
+        stored = await self._readership.database.ask(_look, self._stored.pull_id)
+        self._follower.over = self._follower.over or stored is None
+        return stored

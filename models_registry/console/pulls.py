@@ -15,6 +15,7 @@ from maintenance.templatetags import console
 from models_registry import sight
 from models_registry.console import pulling
 from models_registry.models import Pull
+from models_registry.pulling import events
 
 PAGE = "admin:models_registry_pull_change"
 LIST = "admin:models_registry_pull_changelist"
@@ -68,6 +69,7 @@ class PullAdmin(RecordAdmin):
         if request.method not in READING:
             return HttpResponseNotAllowed(READING)
         unfinished = pull.status in Pull.UNFINISHED
+        pull.percentage = events.told_percentage(pull)  # a page that is loaded again shows no less than before
         context = {
             **self.admin_site.each_context(request),
             "title": str(pull),

@@ -82,3 +82,9 @@ def newest(pull_id: str) -> Entry | None:
     except Away:
         return None
     return found[0] if found else None
+
+
+def told_percentage(pull: Pull) -> float:
+    """What readers were told last; the database may be a second behind."""
+    last = newest(pull.pk) if pull.status in Pull.UNFINISHED else None
+    return max(pull.percentage, last.data.get("percentage", 0.0)) if last else pull.percentage

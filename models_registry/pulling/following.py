@@ -46,8 +46,14 @@ class Follower:
         self._note(entry.data)
         self.over = entry.event in TERMINAL
 
-    def begin(self, stored: Stored, cursor: str) -> bytes:
-        """How things are, for a reader that has had nothing, or whose cursor means nothing here."""
+    def begin(self, stored: Stored, last: Entry | None) -> bytes:
+        """How things are, for a reader that has had nothing, or whose cursor means nothing here.
+
+        `last` is the newest event of the stream, which the database may be a second behind.
+        """
+        cursor = last.id if last else ""
+        if last:
+            self._note(last.data)
         if stored.ended:
             return self.close(stored, cursor)
         begun = _block(*stored.begun) if stored.begun else b""
