@@ -22,7 +22,6 @@ Status = Run.Status
 CLOSING_SECONDS = 15
 UNLIMITED_SECONDS = 24 * 3600.0
 STREAM_ENDED = "stream_ended"
-TOOL_MODE = "tool_mode"  # in a snapshot's config, beside the fields of a ModelConfig
 INCOMPLETE_REASONS = {
     FinishReason.LENGTH.value: "max_tokens",
     FinishReason.CONTENT_FILTER.value: "content_filter",
@@ -81,8 +80,8 @@ def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) 
         system_prompt=assembled.text,
         variables=assembled.variables,
         tools=toolbox.packed(tools),
-        tool_mode=agent.tool_mode,
-        config={**vars(resolved.config), TOOL_MODE: resolved.tool_mode},
+        tool_mode=resolved.tool_mode,
+        config=vars(resolved.config),
         warnings=resolved.warnings,
         backend=resolved.name,
         model=resolved.config.model,
@@ -92,9 +91,9 @@ def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) 
 def resolve(run: Run) -> catalog.Resolved:
     """The backend and its normalised configuration: from the snapshot once there is one. Raises BackendError."""
     if hasattr(run, "snapshot"):
-        config = {name: value for name, value in run.snapshot.config.items() if value not in (None, [])}
-        tool_mode = config.pop(TOOL_MODE, "")
-        return catalog.resolve(run.snapshot.backend, config, tool_mode)
+        taken = run.snapshot
+        config = {name: value for name, value in taken.config.items() if value not in (None, [])}
+        return catalog.resolve(taken.backend, config, taken.tool_mode)
     agent = run.conversation.agent
     return catalog.resolve(agent.ai_backend, agent.model_config, agent.tool_mode)
 
