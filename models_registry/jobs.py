@@ -15,8 +15,11 @@ from maintenance.models import Job, new_job_id
 from maintenance.tables import Drain, Queue
 from models_registry import catalog, sync
 from models_registry.errors import BackendError
+from models_registry.loading import load_model
 from models_registry.models import Pull
 from models_registry.pulling import execution, transitions
+
+__all__ = ["begin_pull", "enqueue_pull", "load_model", "pull_model", "sync_models"]
 
 # As long as one backend may take to list its models: with less left the rest waits for the next time.
 SPARE_SECONDS = 40.0
@@ -117,7 +120,8 @@ def pull_model(*, pull_id: str) -> None:
     if pull is None:
         return
     execution.run(pull, execution.seconds_left(7200))
-    sync_models.tagged(f"backend:{pull.backend}").keyed(f"sync_models:{pull.backend}").enqueue(backend=pull.backend)
+    # A key of its own: a sync that is under way may have asked before the model was there.
+    sync_models.tagged(f"backend:{pull.backend}").keyed(f"sync_models:{pull.pk}").enqueue(backend=pull.backend)
 
 
 def begin_pull(backend: str, model: str, by: User | None) -> tuple[Pull, bool]:

@@ -21,7 +21,7 @@ class BackendForm(DomainForm):
         max_length=registration.KEY_MAX_CHARACTERS,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
     )
-    remove_key = forms.BooleanField(required=False, label="remove the stored key")
+    remove_key = forms.BooleanField(required=False, label="Remove the stored key")
     new_key: str | None = None
 
     class Meta:
@@ -31,8 +31,9 @@ class BackendForm(DomainForm):
             "options": JSONArea({"rows": 3}),
             "base_url": forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
         }
-        labels = {"base_url": "base URL", "model": "default model", "context_length": "window"}
+        labels = {"base_url": "Base URL", "model": "Default model", "context_length": "Window"}
         help_texts = {
+            "model": "For agents that name none.",
             "name": "What agents call it. It cannot be changed later.",
             "base_url": "As in http://127.0.0.1:8080/v1, without a login. Empty: the provider's own address.",
             "context_length": "Tokens that no agent can widen. 0: what the server or the model says.",

@@ -46,6 +46,7 @@ def first_page(request: HttpRequest, site: AdminSite) -> HttpResponse:
 
 @require_safe
 def page(request: HttpRequest, site: AdminSite, backend: str) -> HttpResponse:
+    """The models of one backend. Raises Http404."""
     backends = catalog.configured()
     chosen = _chosen(backends, backend)
     rows = list(Model.objects.filter(backend=chosen.name))

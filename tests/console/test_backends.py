@@ -13,7 +13,7 @@ from django.test import Client
 
 from maintenance.models import AuditEntry
 from models_registry import catalog, health, registration
-from models_registry.fakes.openai import OpenAIServer
+from models_registry.fakes.openai import FOR_EVER, OpenAIServer
 from models_registry.models import BackendRecord, Model
 from tests.console.conftest import Signed
 from tests.services import free_port
@@ -138,6 +138,19 @@ def test_a_connection_is_tested_and_noted(bobs: Client, bob: User, record: Backe
         (bob.pk, "backend.test", "backend:vllm", "vllm could not be reached."),
         (bob.pk, "backend.test", "backend:vllm", "ok"),
     ]
+
+
+def test_f43_a_server_that_stays_silent_keeps_nobody_waiting(
+    bobs: Client, record: BackendRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models_registry.console.backends.TEST_SECONDS", 0.2)
+    with OpenAIServer() as server:
+        server.models_script = lambda: [FOR_EVER]
+        BackendRecord.objects.update(base_url=server.base_url)
+        page = bobs.post(f"{PAGE}test/", {"name": "vllm"}, follow=True)
+        assert "vllm did not answer within 0.2 s." in page.content.decode()
+        for probe in health._probes.values():
+            probe.join()
 
 
 def test_backends_of_the_environment_and_disabled_ones_are_tested_too(bobs: Client, record: BackendRecord) -> None:
