@@ -47,6 +47,9 @@ def _make_agent(owner: User) -> str:
     prompt, _ = SystemPrompt.objects.get_or_create(
         user=owner, slug=PROMPT_SLUG, defaults={"name": PROMPT_NAME, "template": _TEMPLATE, "is_shared": True}
     )
-    agent = Agent.objects.create(user=owner, name=AGENT_NAME, slug=AGENT_SLUG, description="Ready to talk to.")
+    # Without tools: the model that comes with the server is too small to be offered any.
+    agent = Agent.objects.create(
+        user=owner, name=AGENT_NAME, slug=AGENT_SLUG, description="Ready to talk to.", system_tools=[]
+    )
     AgentPrompt.objects.create(agent=agent, system_prompt=prompt)
     return f"Ready agent: {agent.name} ({agent.slug})"

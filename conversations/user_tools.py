@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from django.conf import settings
 
 from conversations.models import Tool
-from conversations.system_tools.base import Caller, ToolFailed
+from conversations.system_tools.base import Caller, ToolFailed, fetch
 from maintenance import outbound
 from models_registry import keys
 
@@ -32,19 +32,8 @@ def call(tool_id: int, arguments: Mapping[str, Any], caller: Caller) -> str:
     headers = {**tool.headers, **secrets}
     if body is not None:
         headers["Content-Type"] = "application/json"
-    try:
-        answer = outbound.send(
-            tool.method,
-            url,
-            headers=headers,
-            body=body,
-            timeout_seconds=tool.timeout_seconds,
-            max_bytes=settings.TOOL_RESULT_MAX_BYTES,
-        )
-    except outbound.OutboundRefused as refusal:
-        raise ToolFailed(refusal.message) from refusal
-    except outbound.OutboundFailed as error:
-        raise ToolFailed(error.message) from error
+    seconds, limit = tool.timeout_seconds, settings.TOOL_RESULT_MAX_BYTES
+    answer = fetch(caller, tool.method, url, headers=headers, body=body, timeout_seconds=seconds, max_bytes=limit)
     return _text(answer, secrets.values())
 
 

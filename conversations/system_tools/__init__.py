@@ -5,10 +5,10 @@ A family's file ends with its `TOOLS`; `FAMILIES` here names the files.
 
 from collections.abc import Iterator
 
-from conversations.system_tools import todo
+from conversations.system_tools import todo, web
 from conversations.system_tools.base import SystemTool
 
-FAMILIES = (todo,)
+FAMILIES = (todo, web)
 
 
 def configured() -> Iterator[SystemTool]:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from maintenance import outbound
 from models_registry.backends.base import Cancellation
+from models_registry.errors import Cancelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +16,18 @@ class Caller:
     conversation_id: int
     user_id: int
     cancellation: Cancellation
+
+
+def fetch(caller: Caller, method: str, url: str, **terms: Any) -> outbound.Answer:
+    """`maintenance.outbound.send` for a tool: it ends when the run is stopped. Raises ToolFailed, Cancelled."""
+    try:
+        return outbound.send(method, url, ending=caller.cancellation.on_cancel, **terms)
+    except (outbound.OutboundRefused, outbound.OutboundFailed) as error:
+        if caller.cancellation.cancelled:
+            raise Cancelled from error
+        raise ToolFailed(error.message) from error
+    finally:
+        caller.cancellation.on_cancel(None)
 
 
 class ToolFailed(Exception):

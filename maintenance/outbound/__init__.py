@@ -8,9 +8,10 @@ server, which could answer otherwise, does not happen. Each redirect is judged a
 ~/.netrc and cookies are not used.
 """
 
-from maintenance.outbound import checks
+from maintenance.outbound import checks, targets
+from maintenance.outbound.allowed import Allowed
 from maintenance.outbound.errors import OutboundFailed, OutboundRefused
-from maintenance.outbound.sending import send
+from maintenance.outbound.sending import check_headers, send
 from maintenance.outbound.wire import Answer
 
-__all__ = ["Answer", "OutboundFailed", "OutboundRefused", "checks", "send"]
+__all__ = ["Allowed", "Answer", "OutboundFailed", "OutboundRefused", "check_headers", "checks", "send", "targets"]

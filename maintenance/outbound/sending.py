@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -41,13 +41,15 @@ def send(
     max_bytes: int | None = None,
     allow: Sequence[str] = (),
     attempts: int = 1,
+    ending: Callable[[Callable[[], None]], object] | None = None,
 ) -> Answer:
     """Make a request whose address is somebody else's choice, and return the answer of whatever status.
 
     `timeout_seconds` is for everything: name, connections, redirects, attempts, and bodies that trickle. `max_bytes` of
     the decompressed body are read. Both are settings where not given. `allow` opens addresses as OUTBOUND_ALLOWED does.
     With more than one of `attempts`, a request that can be repeated is made again where no answer came, or one that
-    says busy, after the pause that the server asks for.
+    says busy, after the pause that the server asks for. `ending` is given a function that ends the request from
+    another thread; what is raised then is OutboundFailed.
 
     Raises OutboundRefused where a rule forbids it, and OutboundFailed where no whole answer came.
     """
@@ -59,6 +61,8 @@ def send(
         max_bytes=settings.OUTBOUND_MAX_BYTES if max_bytes is None else max_bytes,
     )
     deadline = Deadline(timeout_seconds or settings.OUTBOUND_TIMEOUT_SECONDS)
+    if ending:
+        ending(deadline.end)
     return _attempts(message, Allowed(allow), deadline, attempts if message.method in REPEATABLE else 1)
 
 
@@ -68,12 +72,17 @@ def _method(method: str) -> str:
     return method
 
 
-def _headers(given: Mapping[str, str]) -> Mapping[str, str]:
+def check_headers(given: Mapping[str, str]) -> None:
+    """Raises OutboundRefused for headers that a request cannot have; the value is not in its message."""
     for name, value in given.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise OutboundRefused("A header holds characters that no header has.")
         if name.lower() in _OURS or name.lower().startswith("proxy-"):
             raise OutboundRefused(f"The header {name} cannot be chosen.")
+
+
+def _headers(given: Mapping[str, str]) -> Mapping[str, str]:
+    check_headers(given)
     names = {name.lower() for name in given}
     ours = {"Accept-Encoding": "gzip, deflate", "Connection": "close"}
     if "user-agent" not in names and _HEADER_VALUE.fullmatch(settings.APP_NAME):

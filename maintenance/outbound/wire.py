@@ -50,11 +50,17 @@ class Message:
 
 
 class Deadline:
-    """A moment after which nothing is waited for."""
+    """A moment after which nothing is waited for; `end`, called from any thread, makes it now."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.door: Door | None = None
         self._ends_at = time.monotonic() + seconds
+
+    def end(self) -> None:
+        self._ends_at = time.monotonic()
+        if self.door:
+            self.door.shut()
 
     def remaining(self) -> float:
         """Seconds; below zero where it is over."""
@@ -99,17 +105,19 @@ class Door:
     def _watch(self, connected: socket.socket) -> None:
         # A duplicate, because TLS takes the socket's number over.
         self._socket = connected.dup()
-        self._guard = threading.Timer(max(0.0, self._deadline.remaining()), self._shut)
+        self._deadline.door = self
+        self._guard = threading.Timer(max(0.0, self._deadline.remaining()), self.shut)
         self._guard.daemon = True
         self._guard.start()
         connected.settimeout(self._deadline.seconds)
 
-    def _shut(self) -> None:
+    def shut(self) -> None:
         if self._socket:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self._deadline.door = None
         if self._guard:
             self._guard.cancel()
             self._guard.join()
