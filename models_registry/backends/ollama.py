@@ -50,7 +50,7 @@ class OllamaBackend:
 
     def stream(self, request: ChatRequest, on_delta: OnDelta, cancellation: Cancellation) -> Reply:
         body = ollama_request.body(request, settings.OLLAMA_KEEP_ALIVE)
-        with Exchange(self.name, request.timeouts, cancellation) as exchange:
+        with Exchange(self.name, _limits(request), cancellation) as exchange:
             reply = _Chat(self._call(exchange, request.config.model), on_delta).made(body)
         return replace(reply, usage=self._counted(request, reply))
 
@@ -144,6 +144,12 @@ class OllamaBackend:
 
     def _call(self, exchange: Exchange, model: str = "") -> Call:
         return Call(self._configured, exchange, bearer(self._configured.api_key), model, PHRASES)
+
+
+def _limits(request: ChatRequest) -> Timeouts:
+    """A call is told of when it is whole: while the model writes its arguments, the server says nothing."""
+    limits = request.timeouts
+    return replace(limits, idle=max(limits.idle, limits.first_byte)) if request.tools else limits
 
 
 class _Chat:

@@ -365,6 +365,15 @@ def test_f25_silence_in_the_middle_is_a_timeout(backend: OllamaBackend) -> None:
     assert (heard.text(), "went silent for 0.3 s" in error.message) == ("So ", True)
 
 
+def test_silence_while_a_call_is_written_is_no_timeout(server: OllamaServer, backend: OllamaBackend) -> None:
+    server.scripts["writes"] = [LINES_HEAD + chunk(said("So ")), 0.8, chunk(said(tool_calls=[CALL])), chunk(ended())]
+    limits = replace(PATIENT, first_byte=10, idle=0.3)
+    assert type(failure(backend, "writes", timeouts=limits)[0]) is errors.BackendTimeout
+    tools = [ToolSchema(name="f", description="", parameters={})]
+    reply = backend.stream(chat("writes", timeouts=limits, tools=tools), Listener(), Cancellation())
+    assert list(reply.tool_calls) == [call("call_a", "f", a=1)]
+
+
 def test_slow_but_steady_is_no_timeout(backend: OllamaBackend) -> None:
     reply = backend.stream(chat("stub-paced", timeouts=replace(PATIENT, idle=0.3)), Listener(), Cancellation())
     assert reply.whole
