@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -75,6 +76,7 @@ class PullAdmin(RecordAdmin):
             "title": str(pull),
             "opts": self.opts,
             "pull": pull,
+            "limit": settings.MODEL_PULL_CONCURRENCY,
             "next_step": pulling.next_step(pull) if pull.status == Pull.Status.FAILED else "",
             "job_id": pull.job_id if Job.objects.filter(pk=pull.job_id).exists() else "",
             "may_cancel": request.user.has_perm(sight.CANCEL) and unfinished,

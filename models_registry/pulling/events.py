@@ -41,6 +41,7 @@ def state(pull: Pull) -> Event:
     """All that the database knows of a pull under way, as one `progress`."""
     data = {
         "status": pull.phase or pull.status,
+        "pull_status": pull.status,
         "percentage": round(pull.percentage, 1),
         "completed_bytes": pull.completed_bytes,
         "total_bytes": pull.total_bytes,

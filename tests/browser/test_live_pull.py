@@ -54,6 +54,7 @@ def test_the_bars_live_through_a_refresh_another_browser_and_the_workers_restart
     expect(page.locator("h1")).to_have_text("pull-slow:latest")
     expect(page.locator(".pull .liveness")).to_have_text("Live")
     eventually(lambda: bar(page) > 10)
+    expect(page.locator("#pull-waits")).to_be_hidden()
     expect(page.locator(".layers li")).to_have_count(1)
     expect(page.locator(".pull-words")).to_contain_text("MB/s")
     screen.shot("pull-live")
@@ -67,6 +68,8 @@ def test_the_bars_live_through_a_refresh_another_browser_and_the_workers_restart
 
     assert pulling.stop() == 0
     expect(page.locator(".pull-words")).to_contain_text("waiting for a worker")
+    expect(page.locator("#pull-waits")).to_be_visible()
+    expect(page.locator(".pull-badge")).to_have_text("queued")
     was = bar(page)
     screen.shot("pull-waits")
     pulling.start()

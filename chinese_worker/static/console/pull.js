@@ -86,14 +86,23 @@
             const data = JSON.parse(event.data);
             if (name === 'connected') this.setStatus(data.status);
             else if (name === 'started') this.setStatus('running');
-            else if (name === 'progress') this.draw(data);
+            else if (name === 'progress') this.onProgress(data);
             else this.end(name, data);
         }
 
         setStatus(status) {
             if (this.root.dataset.status === status) return;
             this.root.dataset.status = status;
+            const notice = document.getElementById('pull-waits');
+            if (notice) notice.hidden = status !== 'queued';
             this.root.querySelector('.pull-badge').replaceChildren(element('span', `badge badge-${status}`, status));
+        }
+
+        /** A worker that says how far it is has it. */
+        onProgress(data) {
+            if (data.pull_status) this.setStatus(data.pull_status);
+            else if (this.root.dataset.status === 'queued') this.setStatus('running');
+            this.draw(data);
         }
 
         draw(data) {
