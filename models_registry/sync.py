@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import cast
 
 from django.db import transaction
+from django.db.models import Field
 from django.utils import timezone
 
 from models_registry import catalog
@@ -45,7 +46,12 @@ def forget(backend_name: str, model: str) -> None:
 
 
 def _fits(model: ModelDetails) -> bool:
-    return 0 < len(model.name) <= cast(int, Model._meta.get_field("name").max_length)
+    return 0 < len(model.name) <= _limit("name")
+
+
+def _limit(column: str) -> int:
+    field = Model._meta.get_field(column)
+    return field.max_length if isinstance(field, Field) and field.max_length else 0
 
 
 def _detailed(backend: Backend, listed: Sequence[ModelDetails], stored: Mapping[str, Model]) -> Iterable[ModelDetails]:
@@ -88,6 +94,6 @@ def _store(backend: str, models: Iterable[ModelDetails], now: datetime) -> None:
 def _row(backend: str, model: ModelDetails, now: datetime) -> Model:
     values = asdict(model)
     for name in ("family", "parameter_size", "quantisation", "digest"):
-        values[name] = values[name][: Model._meta.get_field(name).max_length]
+        values[name] = values[name][: _limit(name)]
     values["capabilities"] = None if model.capabilities is None else list(model.capabilities)
     return Model(backend=backend, synced_at=now, **values)

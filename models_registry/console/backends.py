@@ -1,6 +1,6 @@
 """Backends in the console: those of the environment to look at, those that operators added to edit."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,7 +55,7 @@ class BackendAdmin(AuditedAdmin):
             ("Calls", {"fields": ("model", "context_length", "options")}),
         )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: BackendRecord | None = None) -> Sequence[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: BackendRecord | None = None) -> tuple[str, ...]:
         """Agents hold the name."""
         return ("name", "stored_key") if obj else ("stored_key",)
 

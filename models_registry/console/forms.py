@@ -54,8 +54,7 @@ class BackendForm(DomainForm):
         """An address that was refused may hold a login, so it is not shown again."""
         super().full_clean()
         if self.is_bound and "base_url" in self.errors:
-            self.data = self.data.copy()
-            self.data["base_url"] = ""
+            self.data = {**self.data, "base_url": ""}
 
     def clean_base_url(self) -> str:
         base_url: str = self.cleaned_data["base_url"].strip()
