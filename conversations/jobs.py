@@ -8,19 +8,22 @@ from datetime import timedelta
 
 from django.db import transaction
 
-from conversations import crash, history, journal, retries, stops, tools, transitions, turns, waits
+from conversations import crash, history, journal, retries, stops, tools, transitions, turns, waits, warming
 from conversations.context import ContextTooSmall
 from conversations.models import Agent, Message, Run
 from conversations.stream import Publisher
 from conversations.transitions import AlreadyMoved
 from conversations.turns import Asked
+from conversations.warming import ModelNotLoaded
 from maintenance import executor
 from maintenance.errors import Invalid, Refusal
 from maintenance.ledger import Failure, JobError, job
 from maintenance.logs import log_context
 from maintenance.models import Job, new_job_id
 from maintenance.tables import Queue
+from models_registry import loading
 from models_registry.backends.base import Cancellation, Reply
+from models_registry.catalog import Resolved
 from models_registry.errors import BackendError, Cancelled, ContextWindowExceeded, StreamEnded
 
 logger = logging.getLogger(__name__)
@@ -96,6 +99,8 @@ def process_turn(*, run_id: int) -> None:
             message = turns.stored_reply(run, messages)
             asks = message is not None and message.tool_calls.exists()
             if message is None:
+                _begin(run, publish)
+                warming.require(resolved, publish)
                 asked = turns.request(run, snapshot, resolved.config, messages)
                 _announce(run, publish, asked)
                 reply = resolved.backend.stream(asked.request, publish.text, cancellation)  # 6. call it, streaming
@@ -106,11 +111,14 @@ def process_turn(*, run_id: int) -> None:
     return None
 
 
-def enqueue(run: Run, queue: Queue = Queue.DEFAULT) -> Job:
-    """Put the job of a queued run into the ledger, under the id that the run names."""
+def enqueue(run: Run, queue: Queue = Queue.DEFAULT, *, awaits: Job | None = None) -> Job:
+    """Put the job of a queued run into the ledger, under the id that the run names; to wait for a load, if told so."""
     conversation = run.conversation
     tags = (f"conversation:{conversation.pk}", f"agent:{conversation.agent_id}", f"user:{conversation.user_id}")
-    return process_turn.on(queue).identified(str(run.job_id)).tagged(*tags).enqueue(run_id=run.pk)
+    declared = process_turn.on(queue).identified(str(run.job_id)).tagged(*tags)
+    if awaits is not None:
+        declared = declared.after(loading.LOOK_AGAIN).tagged(*loading.tags(awaits))
+    return declared.enqueue(run_id=run.pk)
 
 
 def _start(promoted: Run | None) -> None:
@@ -138,11 +146,11 @@ def _held(run: Run) -> Iterator[None]:
         yield
     except Cancelled:
         _end(run, Status.CANCELLED)
+    except ModelNotLoaded as cold:
+        _await_model(run, cold.resolved)
     except (ContextTooSmall, ContextWindowExceeded):
         _end(run, Status.INCOMPLETE, reason="context_window")
-    except BackendError as error:
-        raise JobError(error.message, code=error.code, permanent=True) from error
-    except Invalid as error:
+    except (BackendError, Invalid) as error:
         raise JobError(error.message, code=error.code, permanent=True) from error
     finally:
         if execution:
@@ -178,12 +186,17 @@ def _refuse_inactive(agent: Agent) -> None:
         raise JobError(f"The agent “{agent.name}” is inactive.", code="agent_inactive", permanent=True)
 
 
-def _announce(run: Run, publish: Publisher, asked: Asked) -> None:
+def _begin(run: Run, publish: Publisher) -> None:
+    if warming.has_waited():
+        return
     if run.attempt > 1:
         draft = publish.draft
         publish.event("attempt_started", discard_from=draft.content_before, discard_thinking_from=draft.thinking_before)
     if run.turn_count == 1:
         publish.event("status_changed", status="processing", stats={"turns": 0, "tokens": 0})
+
+
+def _announce(run: Run, publish: Publisher, asked: Asked) -> None:
     publish.event("turn_started", max_turns=run.max_turns, model=asked.request.config.model)
     run.context_trimmed = asked.trimmed
     if run.context_trimmed:
@@ -212,6 +225,16 @@ def _conclude(run: Run, message: Message, asks: bool, waiting: Run.WaitingFor) -
 def _wait(run: Run, waiting: Run.WaitingFor) -> None:
     token = run.lease_token
     if not waits.begin(run, waiting, held_by=token, **turns.counted(run)):
+        run.lease_token = token
+        _end(run, Status.CANCELLED)
+
+
+@transaction.atomic
+def _await_model(run: Run, resolved: Resolved) -> None:
+    token, run.lease_token = run.lease_token, ""
+    if warming.begin(run, held_by=token, **turns.counted(run)):
+        enqueue(run, Queue.HIGH, awaits=loading.begin(resolved))
+    else:
         run.lease_token = token
         _end(run, Status.CANCELLED)
 

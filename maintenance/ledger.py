@@ -22,10 +22,11 @@ from maintenance.declarations import Call, Failure, JobError, JobFunction, funct
 from maintenance.errors import Refusal
 from maintenance.models import Job
 from maintenance.outbox import push_next_on_commit, push_on_commit
+from maintenance.tags import jobs_tagged
 
 __all__ = [
     "Call", "Failure", "JobError", "JobFunction", "cancel", "cancel_waiting", "ended", "function_named", "functions",
-    "job", "names", "push_next_on_commit", "push_on_commit", "retry",
+    "job", "names", "push_next_on_commit", "push_on_commit", "retry", "wake",
 ]  # fmt: skip
 
 Status = Job.Status
@@ -114,6 +115,16 @@ def _cancel_part(waiting: QuerySet[Job], at_most: int, reason: str) -> int:
     for row in rows:
         _react_to_cancel(row)
     ended(rows, Status.CANCELLED)
+    return len(rows)
+
+
+def wake(tag: str) -> int:
+    """Let the jobs with this tag that wait for their time be due now. How many they were."""
+    due = timezone.now()
+    with transaction.atomic():
+        rows = list(jobs_tagged(tag).filter(status=Status.SCHEDULED))
+        Job.objects.filter(pk__in=[row.pk for row in rows], status=Status.SCHEDULED).update(not_before=due)
+        push_on_commit(*rows)
     return len(rows)
 
 

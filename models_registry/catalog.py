@@ -24,7 +24,7 @@ ALIASES = {"claude": "anthropic"}
 class Resolved:
     """A backend and the configuration to call it with. `warnings` as in `config`; `name` is the configured one.
 
-    `tool_mode`, native or json_schema, is how the backend offers tools.
+    `tool_mode`, native or json_schema, is how the backend offers tools. `manager` is there where it manages its models.
     """
 
     backend: Backend
@@ -32,6 +32,7 @@ class Resolved:
     warnings: list[ConfigWarning]
     name: str
     tool_mode: str
+    manager: ModelManager | None = None
 
 
 def configured() -> dict[str, BackendSettings]:
@@ -130,8 +131,15 @@ def resolve(name: str, model_config: Mapping[str, Any], tool_mode: str = "") -> 
     if not normalised.model:
         raise BackendMisconfigured(f"{chosen.name} has no default model: give it one, or name the agent's model.")
     mode = tool_mode if tool_mode in (NATIVE, JSON_SCHEMA) else chosen.tool_mode
-    called = SchemaToolBackend(backend(chosen)) if mode == JSON_SCHEMA else backend(chosen)
-    return Resolved(backend=called, config=normalised, warnings=warnings, name=chosen.name, tool_mode=mode)
+    driven = backend(chosen)
+    return Resolved(
+        backend=SchemaToolBackend(driven) if mode == JSON_SCHEMA else driven,
+        config=normalised,
+        warnings=warnings,
+        name=chosen.name,
+        tool_mode=mode,
+        manager=cast(ModelManager, driven) if driven.capabilities.model_management else None,
+    )
 
 
 def _find(name: str, model: str) -> tuple[BackendSettings | None, Window]:
