@@ -27,6 +27,8 @@ class Transcript:
         elif frame.event == "attempt_started" and self.text:
             self.text = ""
             self._write("\n[its worker was lost; the answer begins again]\n")
+        elif frame.event == "model_loading":
+            self._write(f"[loading {frame.data['model']}]\n")
         elif frame.event == "tool_executing":
             self._turn_to(CONTENT)
             self._write(f"[{_name_of(frame.data)}]\n")

@@ -198,3 +198,10 @@ def test_a_run_that_was_over_already_is_printed_from_its_end() -> None:
     told, text = transcript(False)
     told.take(frame("completed", messages=[{"content": "All of it."}]))
     assert text() == "All of it.\n"
+
+
+def test_a_model_that_is_loaded_first_is_told_of() -> None:
+    told, text = transcript(False)
+    told.take(frame("model_loading", model="llama"))
+    told.take(frame("text_chunk", type="content", chunk="Yes."))
+    assert text() == "[loading llama]\nYes."

@@ -198,8 +198,8 @@
         source = new EventSource(`${page.dataset.stream}?${query}`);
         source.addEventListener('open', () => { failures = 0; drawLiveness(); if (stale) refresh(); });
         source.addEventListener('error', onError);
-        const names = ['connected', 'status_changed', 'turn_started', 'text_chunk', 'tool_executing', 'tool_completed',
-            'tool_request', 'approval_request', 'context_trimmed', 'attempt_started', 'resync', ...TERMINAL];
+        const names = ['connected', 'status_changed', 'model_loading', 'turn_started', 'text_chunk', 'tool_executing',
+            'tool_completed', 'tool_request', 'approval_request', 'context_trimmed', 'attempt_started', 'resync', ...TERMINAL];
         for (const name of names) source.addEventListener(name, (event) => onEvent(name, event));
         drawLiveness();
     }
