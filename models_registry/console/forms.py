@@ -1,8 +1,9 @@
 """The form of a backend. What is entered as its key goes in and never comes out."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
+from django.http import QueryDict
 
 from maintenance.console.forms import DomainForm, JSONArea
 from models_registry import drivers, registration
@@ -54,7 +55,9 @@ class BackendForm(DomainForm):
         """An address that was refused may hold a login, so it is not shown again."""
         super().full_clean()
         if self.is_bound and "base_url" in self.errors:
-            self.data = {**self.data, "base_url": ""}
+            shown = cast(QueryDict, self.data).copy()
+            shown["base_url"] = ""
+            self.data = shown
 
     def clean_base_url(self) -> str:
         base_url: str = self.cleaned_data["base_url"].strip()
