@@ -9,7 +9,7 @@ from maintenance.templatetags.console import span
 from models_registry.models import Pull
 
 LAYERS_SHOWN = 8
-NAME_CHARACTERS = 14
+NAME_CHARACTERS = 12
 EVERY_PERCENT = 10
 ERASE = "\x1b[K"
 
@@ -26,7 +26,8 @@ class Bars:
     def show(self, pull: Pull) -> None:
         width = max(40, min(100, shutil.get_terminal_size().columns))
         lines = [_layer(layer, width) for layer in pull.layers[-LAYERS_SHOWN:]]
-        lines.append(_bar(pull.model[:NAME_CHARACTERS], pull.percentage, in_words(pull), width))
+        words = _measures(pull) if pull.phase.startswith("pulling ") and pull.layers else in_words(pull)
+        lines.append(_bar("together", pull.percentage, words, width))
         up = f"\x1b[{self._height}A" if self._height else ""
         # A layer more moves the rest down by itself; there are never fewer.
         self._write(up + "".join(f"\r{line}{ERASE}\n" for line in lines))
@@ -49,7 +50,12 @@ class Lines:
 
 def in_words(pull: Pull) -> str:
     """`pulling 6340dc3229b0, 1.2 GB of 4.4 GB, 31 MB/s, 1 min 40 s left`"""
-    words = [pull.phase or pull.status]
+    measures = _measures(pull)
+    return f"{pull.phase or pull.status}, {measures}" if measures else pull.phase or pull.status
+
+
+def _measures(pull: Pull) -> str:
+    words = []
     if pull.total_bytes:
         words.append(f"{filesizeformat(pull.completed_bytes)} of {filesizeformat(pull.total_bytes)}")
     if pull.speed_bytes_per_second:
@@ -67,6 +73,6 @@ def _layer(layer: dict[str, object], width: int) -> str:
 
 def _bar(name: str, percentage: float, note: str, width: int) -> str:
     head = f"{name:<{NAME_CHARACTERS}} {int(percentage):3d} % "
-    room = max(10, width // 3)
+    room = max(10, width // 5)
     filled = int(room * percentage / 100)
     return f"{head}{'█' * filled}{'░' * (room - filled)} {note}"[:width]
