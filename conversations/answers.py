@@ -46,19 +46,19 @@ class Result:
 
 
 @transaction.atomic
-def submit(conversation: Conversation, results: Sequence[Result]) -> Run:
+def submit(conversation: Conversation, results: Sequence[Result], *, by: str = "client") -> Run:
     """Take these results, all of them or none, and let the run go on when the last is in. The run as it is then.
 
+    `by` is the client, or `user:7` where an operator answers in its place.
     A refused one ends the run, completed, without asking the model again. Raises Refusal 409, with the ids that are
     still wanted: `unknown_call`, `already_answered`, `not_waiting`; Invalid for a result that is too long.
     """
     _check(results)
     transitions.lock(conversation.pk)
-    found = _calls_of(conversation, results)
-    run = found[0].run
+    run, found = _calls_of(conversation, results)
     fresh = [(call, result) for call, result in zip(found, results, strict=True) if _is_fresh(call, result, run)]
     for call, result in fresh:
-        calls.answer(call, result.status, result.content, by="client")
+        calls.answer(call, result.status, result.content, by=by)
     if fresh:
         _tell(run, [call for call, _ in fresh])
         _go_on(run, refused=any(call.status == Status.REFUSED for call, _ in fresh))
@@ -76,10 +76,10 @@ def _check(results: Sequence[Result]) -> None:
         raise Invalid(limit, code="too_large", status_code=413, errors={"output": [limit]})
 
 
-def _calls_of(conversation: Conversation, results: Sequence[Result]) -> list[ToolCall]:
+def _calls_of(conversation: Conversation, results: Sequence[Result]) -> tuple[Run, list[ToolCall]]:
     """The call of each result, all of one run."""
     ids = [result.call_id for result in results]
-    rows = ToolCall.objects.filter(run__conversation=conversation, call_id__in=ids).select_related("message", "run")
+    rows = ToolCall.objects.filter(run__conversation=conversation, call_id__in=ids).select_related("message")
     by_id = {call.call_id: call for call in rows}
     for call_id in ids:
         if call_id not in by_id:
@@ -87,9 +87,7 @@ def _calls_of(conversation: Conversation, results: Sequence[Result]) -> list[Too
     found = [by_id[call_id] for call_id in ids]
     if len({call.run_id for call in found}) > 1:
         raise _refusal(conversation, "The calls belong to different runs.", "unknown_call")
-    for call in found:
-        call.run = found[0].run
-    return found
+    return Run.objects.get(pk=found[0].run_id), found
 
 
 def _is_fresh(call: ToolCall, result: Result, run: Run) -> bool:
@@ -100,15 +98,20 @@ def _is_fresh(call: ToolCall, result: Result, run: Run) -> bool:
         raise _refusal(run.conversation, f"The call {call.call_id} has an answer: {call.status}.", "already_answered")
     waits_for_it = run.status == Run.Status.WAITING_FOR_TOOL and run.waiting_for == WaitingFor.TOOL_RESULT
     if not waits_for_it or call.kind != ToolCall.Kind.CLIENT:
-        said = f"Nobody waits for a result of {call.call_id} now: the run is {run.get_status_display()}"
-        raise _refusal(run.conversation, f"{said}.", "not_waiting")
+        state = "waits for an approval" if run.waiting_for == WaitingFor.APPROVAL else f"is {run.get_status_display()}"
+        said = f"Nobody waits for a result of {call.call_id} now: the run {state}."
+        raise _refusal(run.conversation, said, "not_waiting")
     return True
 
 
 def _refusal(conversation: Conversation, message: str, code: str) -> Refusal:
+    """With the calls that a client is to answer; what waits for an approval is told apart, for no client may run it."""
     run = status.current_run(conversation)
-    pending = [call.call_id for call in wanted(run)] if run else []
-    return Refusal(message, code=code, extra={"status": status.wire(run), "pending": pending})
+    ids = [call.call_id for call in wanted(run)] if run else []
+    extra: dict[str, Any] = {"status": status.wire(run), "pending": ids}
+    if run and run.waiting_for == WaitingFor.APPROVAL:
+        extra |= {"pending": [], "approvals": ids}
+    return Refusal(message, code=code, extra=extra)
 
 
 def wanted(run: Run) -> list[ToolCall]:
@@ -118,10 +121,14 @@ def wanted(run: Run) -> list[ToolCall]:
 
 def _tell(run: Run, answered: Sequence[ToolCall]) -> None:
     """What was answered elsewhere is news for everybody who watches."""
+    _announce(run, [("tool_completed", status.completed_call(call)) for call in answered])
+
+
+def _announce(run: Run, news: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     events: list[tuple[str, Mapping[str, Any]]] = []
-    for call in answered:
+    for name, data in news:
         run.last_seq += 1
-        events.append(("tool_completed", {**status.completed_call(call), **stream.envelope_of(run)}))
+        events.append((name, {**data, **stream.envelope_of(run)}))
     Run.objects.filter(pk=run.pk).update(last_seq=run.last_seq)
     after_commit(stream.tell, run.conversation_id, events)
 
@@ -140,12 +147,13 @@ def _go_on(run: Run, *, refused: bool) -> None:
 def approve(run: Run, call_id: str, *, by: User, arguments: Mapping[str, Any] | None = None) -> Run:
     """Allow a call that waits for approval, with other arguments if given, and let the run go on after the last.
 
-    Raises Refusal 409 `unknown_call`, `already_answered`, `not_waiting`; Invalid where the arguments do not fit.
+    Raises Refusal 409 `unknown_call`, `already_answered` (also where it was approved with other arguments),
+    `not_waiting`; Invalid where the arguments do not fit.
     """
-    call = _to_decide(run, call_id, Approval.APPROVED)
+    run, call = _to_decide(run, call_id, Approval.APPROVED)
     if call.approval == Approval.APPROVED:
-        return call.run
-    tool = toolbox.of_snapshot(call.run.snapshot)[call.name]
+        return run
+    tool = toolbox.of_snapshot(run.snapshot)[call.name]
     if arguments is not None and (fault := tool.fault(arguments)):
         raise Invalid(f"The arguments do not fit the tool's schema: {fault}", errors={"arguments": [fault]})
     if arguments is not None and arguments != call.arguments:
@@ -153,17 +161,19 @@ def approve(run: Run, call_id: str, *, by: User, arguments: Mapping[str, Any] | 
     call.approval, call.answered_by = Approval.APPROVED, f"user:{by.pk}"
     call.save(update_fields=["approval", "arguments", "asked_arguments", "answered_by"])
     if tool.approval == "once":
-        _remember(call)
-    _go_on(call.run, refused=False)
-    return call.run
+        _remember(run, call)
+    _go_on(run, refused=False)
+    if run.status == Run.Status.WAITING_FOR_TOOL:  # others are still to be approved, and this one no more
+        _announce(run, [status.waiting_event(run, status.requests(wanted(run)))])
+    return run
 
 
-def _remember(call: ToolCall) -> None:
+def _remember(run: Run, call: ToolCall) -> None:
     """Approved once for the conversation: what else waits for the same is approved too."""
-    conversation = call.run.conversation
+    conversation = run.conversation
     conversation.approved_tools = sorted({*conversation.approved_tools, call.name})
     conversation.save(update_fields=["approved_tools"])
-    same = ToolCall.objects.filter(run=call.run, name=call.name, status=Status.PENDING, approval=Approval.WANTED)
+    same = ToolCall.objects.filter(run=run, name=call.name, status=Status.PENDING, approval=Approval.WANTED)
     same.update(approval=Approval.APPROVED, answered_by=call.answered_by)
 
 
@@ -173,31 +183,31 @@ def deny(run: Run, call_id: str, *, by: User, reason: str = "") -> Run:
 
     Raises Refusal as `approve` does.
     """
-    call = _to_decide(run, call_id, Approval.DENIED)
+    run, call = _to_decide(run, call_id, Approval.DENIED)
     if call.approval == Approval.DENIED:
-        return call.run
+        return run
     ToolCall.objects.filter(pk=call.pk).update(approval=Approval.DENIED)
     call.approval = Approval.DENIED
     text = f"the user did not allow this call. {clean(reason)}".strip()
     calls.fail(call, text, Status.REFUSED, by=f"user:{by.pk}")
-    _tell(call.run, [call])
-    _go_on(call.run, refused=False)
-    return call.run
+    _tell(run, [call])
+    _go_on(run, refused=False)
+    return run
 
 
-def _to_decide(run: Run, call_id: str, decision: str) -> ToolCall:
-    """The call, with its run as it is now; it is decided already where the same was decided before."""
+def _to_decide(run: Run, call_id: str, decision: str) -> tuple[Run, ToolCall]:
+    """The run as it is now, and its call, which is decided already where the same was decided before."""
     transitions.lock(run.conversation_id)
-    rows = ToolCall.objects.select_related("message", "run__conversation", "run__snapshot")
-    call = rows.filter(run=run, call_id=call_id).first()
+    run = Run.objects.select_related("conversation", "snapshot").get(pk=run.pk)
+    call = ToolCall.objects.select_related("message").filter(run=run, call_id=call_id).first()
     if call is None:
         raise _refusal(run.conversation, f"There is no tool call {call_id!r} in this run.", "unknown_call")
     if call.approval == decision:
-        return call
+        return run, call
     if call.approval != Approval.WANTED:
         said = f"The call {call_id} wants no approval: {call.get_approval_display()}."
         raise _refusal(run.conversation, said, "already_answered")
-    if call.run.status != Run.Status.WAITING_FOR_TOOL or call.status != Status.PENDING:
-        said = f"Nobody waits for an approval of {call_id} now: the run is {call.run.get_status_display()}."
+    if run.status != Run.Status.WAITING_FOR_TOOL or call.status != Status.PENDING:
+        said = f"Nobody waits for an approval of {call_id} now: the run is {run.get_status_display()}."
         raise _refusal(run.conversation, said, "not_waiting")
-    return call
+    return run, call

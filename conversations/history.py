@@ -2,51 +2,88 @@
 
 from collections.abc import Sequence
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from conversations.models import Message, Run, ToolCall
 from models_registry.backends.base import ChatMessage, RequestedCall
+
+Role = Message.Role
+COMPLETED = Run.Status.COMPLETED
 
 
 def of_run(run: Run) -> list[Message]:
     """Everything up to the run's user message, then what its own earlier turns said. Two queries, whatever the length.
 
-    What a failed run said of which there is a retry is left out, but for its tool calls with their answers: the retry
-    goes on from there.
+    A retry goes on from the tool calls that the failed run had answered. A run that answers anew what was answered
+    before, which is a retry of a completed one, sees nothing of the old answer.
     """
     seen = Q(run=run)
-    seen |= Q(position__lte=run.user_message.position) if run.user_message.position is not None else Q()
+    if run.user_message.position is not None:
+        seen |= _earlier(run.conversation_id, run.user_message.position)
     if run.retry_of_id:
-        # Tools that a failed run has called are not called again by its retry: their answers are there.
-        calls = ToolCall.objects.filter(run__in=_retried(run))
-        seen |= Q(pk__in=calls.values("message")) | Q(run__in=calls.values("run"), role=Message.Role.TOOL)
-    superseded = Run.objects.filter(conversation=run.conversation_id, retry_of__isnull=False).values("retry_of")
-    messages: QuerySet[Message] = (
-        Message.objects.filter(seen, conversation=run.conversation_id, position__isnull=False)
-        .exclude(Q(status=Message.Status.INCOMPLETE) & Q(run__in=superseded))
-        .order_by("position")
-        .prefetch_related(Prefetch("tool_calls", queryset=ToolCall.objects.order_by("position")))
-    )
-    return list(messages)
+        seen |= _journal(_continued(run))
+        older = Run.objects.filter(user_message=run.user_message_id, pk__lt=run.pk)
+        seen |= Q(run__in=older, role=Role.USER)  # what was said to steer them counts for this one too
+    return list(_rows(run.conversation_id).filter(seen))
 
 
-def _retried(run: Run) -> list[int]:
-    """The runs that this one is the retry of, one after another."""
+def up_to(conversation_id: int, position: int) -> list[Message]:
+    """What a run would see whose user message had this position. Two queries."""
+    return list(_rows(conversation_id).filter(_earlier(conversation_id, position)))
+
+
+def _rows(conversation_id: int) -> QuerySet[Message]:
+    calls = Prefetch("tool_calls", queryset=ToolCall.objects.order_by("position"))
+    placed = Message.objects.filter(conversation=conversation_id, position__isnull=False)
+    return placed.order_by("position").prefetch_related(calls)
+
+
+def _earlier(conversation_id: int, position: int) -> Q:
+    """Up to this position, without what has been answered again since."""
+    return Q(position__lte=position) & ~_answered_again(conversation_id)
+
+
+def _answered_again(conversation_id: int) -> Q:
+    """What earlier runs said of which there is a retry.
+
+    Of one that did not complete the tool calls with their answers stay, which its retry went on from. Of one that did
+    nothing stays but its user's words, nor of those that it was itself the retry of.
+    """
+    runs = Run.objects.filter(conversation=conversation_id)
+    retried = runs.filter(retries__isnull=False)
+    regenerated = retried.filter(status=COMPLETED, user_message=OuterRef("user_message"), pk__gte=OuterRef("pk"))
+    said = Q(run__in=retried, role=Role.ASSISTANT) & ~Exists(ToolCall.objects.filter(message=OuterRef("pk")))
+    return (Q(run__in=runs.filter(Exists(regenerated))) & ~Q(role=Role.USER)) | said
+
+
+def _journal(runs: Sequence[int]) -> Q:
+    """The tool calls of these runs with their answers: they are not made again."""
+    calls = ToolCall.objects.filter(run__in=runs)
+    return Q(pk__in=calls.values("message")) | Q(run__in=calls.values("run"), role=Role.TOOL)
+
+
+def _continued(run: Run) -> list[int]:
+    """The runs that this one goes on from: those it is the retry of, one after another, back to one that completed."""
     found: list[int] = []
-    older = run.retry_of_id
-    while older:
-        found.append(older)
-        older = Run.objects.filter(pk=older).values_list("retry_of", flat=True).first()
+    older = run.retry_of
+    while older and older.status != COMPLETED:
+        found.append(older.pk)
+        older = older.retry_of
     return found
 
 
+def told(messages: Sequence[Message]) -> list[Message]:
+    """Those that a model is told: without empty assistant messages, which several providers refuse."""
+    return [message for message in messages if _says_something(message)]
+
+
 def as_values(messages: Sequence[Message]) -> list[ChatMessage]:
-    """For a backend: without empty assistant messages, which several providers refuse."""
-    return [_value(message) for message in messages if _says_something(message)]
+    """For a backend, of messages that it is told."""
+    return [_value(message) for message in messages]
 
 
 def _says_something(message: Message) -> bool:
-    return message.role != Message.Role.ASSISTANT or bool(message.content or message.tool_calls.all())
+    return message.role != Role.ASSISTANT or bool(message.content or message.tool_calls.all())
 
 
 def _value(message: Message) -> ChatMessage:

@@ -11,9 +11,9 @@ from django.db import transaction
 from conversations import crash, history, journal, retries, stops, tools, transitions, turns, waits, warming
 from conversations.context import ContextTooSmall
 from conversations.models import Agent, Message, Run
+from conversations.requests import Asked
 from conversations.stream import Publisher
 from conversations.transitions import AlreadyMoved
-from conversations.turns import Asked
 from conversations.warming import ModelNotLoaded
 from maintenance import executor
 from maintenance.errors import Invalid, Refusal
@@ -101,7 +101,7 @@ def process_turn(*, run_id: int) -> None:
             if message is None:
                 _begin(run, publish)
                 warming.require(resolved, publish)
-                asked = turns.request(run, snapshot, resolved.config, messages)
+                asked = turns.request(snapshot, draft, messages)
                 _announce(run, publish, asked)
                 reply = resolved.backend.stream(asked.request, publish.text, cancellation)  # 6. call it, streaming
                 message = _record(run, draft, reply, asked, publish)  # 7. store it with its tool calls,
@@ -198,9 +198,9 @@ def _begin(run: Run, publish: Publisher) -> None:
 
 def _announce(run: Run, publish: Publisher, asked: Asked) -> None:
     publish.event("turn_started", max_turns=run.max_turns, model=asked.request.config.model)
-    run.context_trimmed = asked.trimmed
-    if run.context_trimmed:
-        publish.event("context_trimmed", messages=run.context_trimmed)
+    if asked.trimmed or asked.shortened:
+        run.context_trimmed = asked.trimmed + asked.shortened
+        publish.event("context_trimmed", messages=asked.trimmed, shortened=asked.shortened)
 
 
 def _record(run: Run, draft: journal.Draft, reply: Reply, asked: Asked, publish: Publisher) -> Message:

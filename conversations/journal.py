@@ -3,9 +3,11 @@
 Every write says whether the writer still holds the run: one whose lease is gone writes nothing and must stop.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -26,12 +28,16 @@ class Standing(Enum):
 
 @dataclass
 class Draft:
-    """The assistant message that is being streamed. Offsets count the characters of the run's earlier turns."""
+    """The assistant message that is being streamed. Offsets count the characters of the run's earlier turns.
+
+    `request` is the note of what was sent for it.
+    """
 
     position: int
     content_before: int = 0
     thinking_before: int = 0
     message_id: int | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
     unsaved: bool = False
     first_at: datetime | None = None
     _pieces: dict[DeltaType, list[str]] = field(default_factory=lambda: {kind: [] for kind in DeltaType})
@@ -95,6 +101,7 @@ def _begin(run: Run, draft: Draft, content: str, thinking: str) -> int:
         content=content,
         thinking=thinking,
         status=Message.Status.STREAMING,
+        request=dict(draft.request),
     ).pk
 
 

@@ -233,7 +233,12 @@ class Run(models.Model):
     cached_tokens = models.PositiveIntegerField(default=0)
     reasoning_tokens = models.PositiveIntegerField(default=0)
     usage_estimated = models.BooleanField(default=False)
-    context_trimmed = models.PositiveIntegerField(default=0, help_text="messages left out to fit the window")
+    context_trimmed = models.PositiveIntegerField(
+        default=0, help_text="messages left out, or shortened, to fit the window"
+    )
+    warnings = models.JSONField(
+        default=list, blank=True, help_text="[{code, message, turn}]: what a reader should know"
+    )
     waiting_for = models.CharField(max_length=16, choices=WaitingFor.choices, default="", blank=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="of the wait")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -295,7 +300,7 @@ class Message(models.Model):
     request = models.JSONField(
         default=dict,
         blank=True,
-        help_text="of an answer: {sha256, trimmed, estimated, counted} of what was sent for it",
+        help_text="of an answer: what was sent for it, see conversations/requests.py",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -335,7 +340,14 @@ class ToolCall(models.Model):
     UNANSWERED = (Status.PENDING, Status.RUNNING)
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="tool_calls")
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="tool_calls")
+    run = models.ForeignKey(
+        Run,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="tool_calls",
+        help_text="null: copied by a fork",
+    )
     call_id = models.CharField(max_length=128)
     provider_id = models.CharField(max_length=255, default="", blank=True)
     position = models.PositiveSmallIntegerField(default=0)

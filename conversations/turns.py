@@ -1,7 +1,8 @@
 """The steps of a turn. Each is one small function; `jobs.process_turn` puts them in order."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +11,18 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from conversations import calls, context, history, journal, prompts, toolbox, transitions
+from conversations import calls, context, journal, prompts, requests, toolbox, transitions
 from conversations.models import Conversation, Message, Run, Snapshot, ToolCall
+from conversations.requests import Asked
 from maintenance import executor
 from maintenance.ledger import JobError
 from models_registry import catalog
-from models_registry.backends.base import ChatMessage, ChatRequest, FinishReason, ModelConfig, Reply, Timeouts, Usage
+from models_registry.backends.base import FinishReason, ModelConfig, Reply, Timeouts, Usage
+
+logger = logging.getLogger(__name__)
 
 Status = Run.Status
+TRUNCATED = "prompt_truncated"  # the code of a run's warning
 # What a turn keeps of its job's time for storing what was said.
 CLOSING_SECONDS = 15
 UNLIMITED_SECONDS = 24 * 3600.0
@@ -66,7 +71,7 @@ def renew(run: Run) -> bool:
 
 
 def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) -> Snapshot:
-    """What the run is made with: taken on its first turn, and used on all later ones."""
+    """What the run is made with: taken on its first turn, and used on all later ones. A replay begins with one."""
     if hasattr(run, "snapshot"):
         return run.snapshot
     assembled = prompts.assemble(run, len(messages))
@@ -74,6 +79,7 @@ def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) 
     # A model that cannot call tools would only be confused by them.
     offered = resolved.backend.capabilities.function_calling
     tools = toolbox.of_conversation(agent, run.conversation) if offered else []
+    _note_window(run.conversation, resolved.config)
     return Snapshot.objects.create(
         run=run,
         agent_name=agent.name,
@@ -88,33 +94,28 @@ def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) 
     )
 
 
+def _note_window(conversation: Conversation, config: ModelConfig) -> None:
+    if conversation.context_limit != config.context_length:
+        Conversation.objects.filter(pk=conversation.pk).update(context_limit=config.context_length)
+
+
 def resolve(run: Run) -> catalog.Resolved:
     """The backend and its normalised configuration: from the snapshot once there is one. Raises BackendError."""
     if hasattr(run, "snapshot"):
         taken = run.snapshot
         config = {name: value for name, value in taken.config.items() if value not in (None, [])}
-        return catalog.resolve(taken.backend, config, taken.tool_mode)
+        resolved = catalog.resolve(taken.backend, config, taken.tool_mode)
+        # Not normalised anew: what is known of the model's window may have changed meanwhile.
+        return replace(resolved, config=requests.config_of(taken))
     agent = run.conversation.agent
     return catalog.resolve(agent.ai_backend, agent.model_config, agent.tool_mode)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request, how many messages were left out of it to fit the window, and its size in tokens as we think."""
-
-    request: ChatRequest
-    trimmed: int
-    estimated: int
-
-
-def request(run: Run, taken: Snapshot, config: ModelConfig, messages: Sequence[Message]) -> Asked:
-    """What to ask the backend. Raises ContextTooSmall."""
-    values = history.as_values(messages)
-    tools = [tool.schema for tool in toolbox.of_snapshot(taken).values()]
-    chosen = context.choose(values, system_prompt=taken.system_prompt, tools=tools, config=config)
-    system = [ChatMessage(role="system", content=taken.system_prompt)] if taken.system_prompt else []
-    sent = ChatRequest(messages=[*system, *chosen.messages], config=config, timeouts=timeouts(config), tools=tools)
-    return Asked(sent, chosen.trimmed, context.size(sent))
+def request(taken: Snapshot, written: journal.Draft, messages: Sequence[Message]) -> Asked:
+    """What to ask the backend; the draft of the answer keeps what it was. Raises ContextTooSmall."""
+    asked = requests.ask(taken, messages, timeouts(requests.config_of(taken)))
+    written.request = asked.note
+    return asked
 
 
 def timeouts(config: ModelConfig) -> Timeouts:
@@ -144,7 +145,8 @@ def draft(run: Run, messages: Sequence[Message]) -> journal.Draft:
 @transaction.atomic
 def record(run: Run, written: journal.Draft, reply: Reply, asked: Asked) -> Message:
     """Store the assistant's message as it was said, and count what it cost. Raises JobError where the lease is gone."""
-    usage = usage_of(reply, asked.request)
+    usage = usage_of(reply, asked)
+    _look_for_truncation(run, asked, usage)
     run.first_token_at = run.first_token_at or written.first_at
     if not _count(run, usage):
         raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
@@ -160,11 +162,7 @@ def record(run: Run, written: journal.Draft, reply: Reply, asked: Asked) -> Mess
         finish_reason=(reply.finish_reason or "") if reply.whole else STREAM_ENDED,
         token_count=usage.completion,
         provider_data=dict(reply.provider_data),
-        request={
-            "trimmed": asked.trimmed,
-            "estimated": asked.estimated,
-            "counted": None if usage.estimated else usage.prompt,
-        },
+        request=asked.note_with(usage),
         created_at=timezone.now(),
     )
     message.save(force_insert=not written.stored, force_update=written.stored)
@@ -172,6 +170,16 @@ def record(run: Run, written: journal.Draft, reply: Reply, asked: Asked) -> Mess
         calls.store(run, message, reply.tool_calls, toolbox.of_snapshot(run.snapshot))
     written.message_id = message.pk
     return message
+
+
+def _look_for_truncation(run: Run, asked: Asked, usage: Usage) -> None:
+    """Some servers leave out what is too long and do not say so: their own count does."""
+    if not asked.is_suspect(usage):
+        return
+    said = f"The backend counted {usage.prompt:,} tokens where about {asked.expected:,} were sent: it has probably "
+    message = f"{said}left out the oldest. Set the model's context_length to the window that it really has."
+    logger.warning("run %s, turn %s: %s", run.pk, run.turn_count, message)
+    run.warnings = [*run.warnings, {"code": TRUNCATED, "message": message, "turn": run.turn_count}]
 
 
 def asks_for_tools(reply: Reply) -> bool:
@@ -232,18 +240,19 @@ def counted(run: Run) -> dict[str, Any]:
             "usage_estimated",
             "last_seq",
             "context_trimmed",
+            "warnings",
             "first_token_at",
             "first_event_id",
         )
     }
 
 
-def usage_of(reply: Reply, asked: ChatRequest) -> Usage:
+def usage_of(reply: Reply, asked: Asked) -> Usage:
     """What the backend counted, or our own estimate, marked as one."""
     if reply.usage is not None:
         return reply.usage
     return Usage(
-        prompt=sum(map(context.message_tokens, asked.messages)),
+        prompt=asked.expected,
         completion=context.estimate(reply.content + reply.thinking),
         estimated=True,
     )

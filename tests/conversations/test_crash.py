@@ -55,8 +55,9 @@ def record(run: Run, reply: Reply) -> Message:
     """As the turn does when the reply is there."""
     messages = history.of_run(run)
     resolved = turns.resolve(run)
-    asked = turns.request(run, turns.snapshot(run, resolved, messages), resolved.config, messages)
-    return turns.record(run, journal.Draft(position=2), reply, asked)
+    draft = journal.Draft(position=2)
+    asked = turns.request(turns.snapshot(run, resolved, messages), draft, messages)
+    return turns.record(run, draft, reply, asked)
 
 
 def test_before_any_word_the_turn_is_taken_again(claimed: Run, work: Work) -> None:

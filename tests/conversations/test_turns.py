@@ -276,6 +276,7 @@ def queries_of_a_turn(conversation: Conversation) -> int:
 def test_f31_a_turn_takes_as_many_queries_in_a_long_conversation_as_in_a_short_one(
     work: Work, conversation: Conversation
 ) -> None:
+    queries_of_a_turn(conversation)  # the first of all notes the model's window, once
     short = queries_of_a_turn(conversation)
     Message.objects.bulk_create(
         Message(conversation=conversation, position=100 + n, role="user" if n % 2 else "assistant", content="x")
