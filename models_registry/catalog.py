@@ -115,7 +115,7 @@ def manager(name: str) -> ModelManager:
 def resolve(name: str, model_config: Mapping[str, Any], tool_mode: str = "") -> Resolved:
     """The backend `name`, or the default one where it is empty, and the normalised configuration. At most one query.
 
-    `tool_mode` is how it is to offer tools: native, json_schema, or anything else for the backend's own way.
+    `tool_mode` is how it is to offer tools: native, json_schema, or anything else for what backend and model do best.
     Raises BackendMisconfigured for a backend that is not configured and for a configuration that cannot be used.
     """
     model = model_config.get("model") or ""
@@ -130,7 +130,7 @@ def resolve(name: str, model_config: Mapping[str, Any], tool_mode: str = "") -> 
         raise BackendMisconfigured(f"The agent's model configuration is not valid. {error.message}") from error
     if not normalised.model:
         raise BackendMisconfigured(f"{chosen.name} has no default model: give it one, or name the agent's model.")
-    mode = tool_mode if tool_mode in (NATIVE, JSON_SCHEMA) else chosen.tool_mode
+    mode = tool_mode if tool_mode in (NATIVE, JSON_SCHEMA) else _tool_mode(chosen, window)
     driven = backend(chosen)
     return Resolved(
         backend=SchemaToolBackend(driven) if mode == JSON_SCHEMA else driven,
@@ -140,6 +140,10 @@ def resolve(name: str, model_config: Mapping[str, Any], tool_mode: str = "") -> 
         tool_mode=mode,
         manager=cast(ModelManager, driven) if driven.capabilities.model_management else None,
     )
+
+
+def _tool_mode(chosen: BackendSettings, window: Window) -> str:
+    return JSON_SCHEMA if window.calls_tools is False else chosen.tool_mode
 
 
 def _find(name: str, model: str) -> tuple[BackendSettings | None, Window]:

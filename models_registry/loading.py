@@ -108,7 +108,7 @@ def tell_waiting_of_cancel(*, backend: str, model: str, context_length: int | No
     drain=Drain.HAND_BACK,
 )
 def load_model(*, backend: str, model: str, context_length: int | None) -> None:
-    """Have a backend's server bring a model into memory, with the window that a call will ask for."""
+    """Have a backend's server bring a model into memory, with the window that a call will ask for. Raises JobError."""
     config = ModelConfig(model=model, context_length=context_length)
     try:
         catalog.manager(backend).load(model, config, Cancellation(), _timeouts())

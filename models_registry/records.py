@@ -5,7 +5,7 @@ a cache would have to ask the database whether it still holds, which costs as mu
 backend that is disabled, counts for the next turn in every process.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import OuterRef, QuerySet, Subquery, Value
@@ -23,15 +23,20 @@ BASE_URLS: Mapping[str, str] = {
     Driver.ANTHROPIC: "https://api.anthropic.com",
     Driver.FAKE: "",
 }
+TOOLS = "tools"  # among a model's capabilities
 LATEST = ":latest"  # what a name without a tag means to Ollama
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What is stored of a model's window, in tokens: its own maximum, and that which it is loaded with. 0: unknown."""
+    """What is stored of a model's window, in tokens: its own maximum, and that which it is loaded with. 0: unknown.
+
+    And whether it can call tools; None: unknown.
+    """
 
     most: int = 0
     loaded: int = 0
+    calls_tools: bool | None = None
 
 
 def enabled() -> dict[str, BackendSettings]:
@@ -51,15 +56,21 @@ def find(name: str, model: str = "") -> tuple[BackendSettings, Window] | None:
         (backends.filter(name=name) if name else backends)
         .annotate(most=Subquery(found.order_by("name").values("context_length")[:1]))
         .annotate(loaded=Subquery(found.order_by("name").values("loaded_context_length")[:1]))
+        .annotate(can=Subquery(found.order_by("name").values("capabilities")[:1]))
         .first()
     )
-    return (settings_of(record), Window(most=record.most or 0, loaded=record.loaded or 0)) if record else None
+    return (settings_of(record), _window(record.most, record.loaded, record.can)) if record else None
 
 
 def window(backend: str, model: str) -> Window:
     """The window of a model of a backend. One query."""
-    found = named(backend, model).values_list("context_length", "loaded_context_length").first()
-    return Window(most=found[0], loaded=found[1]) if found else Window()
+    found = named(backend, model).values_list("context_length", "loaded_context_length", "capabilities").first()
+    return _window(*found) if found else Window()
+
+
+def _window(most: int | None, loaded: int | None, capabilities: Sequence[str] | None) -> Window:
+    calls_tools = None if capabilities is None else TOOLS in capabilities
+    return Window(most=most or 0, loaded=loaded or 0, calls_tools=calls_tools)
 
 
 def named(backend: str, model: str) -> QuerySet[Model]:

@@ -5,8 +5,6 @@ from models_registry.catalog import NATIVE, Resolved
 from models_registry.config import ConfigWarning
 from models_registry.models import Driver, Model
 
-TOOLS = "tools"
-
 
 def warnings(resolved: Resolved) -> list[ConfigWarning]:
     """`[{field, message}]`, none where nothing speaks against it or nothing is known. At most two queries."""
@@ -17,7 +15,7 @@ def warnings(resolved: Resolved) -> list[ConfigWarning]:
     if row is None:
         synced = Model.objects.filter(backend=backend).exists()
         return [_warning("model_config", f"{backend} does not list the model {model}.")] if synced else []
-    if resolved.tool_mode == NATIVE and row.capabilities is not None and TOOLS not in row.capabilities:
+    if resolved.tool_mode == NATIVE and row.capabilities is not None and records.TOOLS not in row.capabilities:
         return [_warning("tool_mode", f"{model} cannot call tools by itself: choose json_schema to use tools with it.")]
     return []
 

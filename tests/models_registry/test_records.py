@@ -208,3 +208,19 @@ def test_a_name_without_a_tag_means_the_latest_and_the_exact_one_goes_first() ->
     listed("llama", context_length=8192)
     assert catalog.resolve("vllm", {}).config.context_length == 8192
     assert catalog.resolve("vllm", {"model": "llama:latest"}).config.context_length == 4096
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "asked", "mode"),
+    [(None, "auto", "native"), (["completion", "tools"], "auto", "native"), (["completion"], "auto", "json_schema"),
+     (["completion"], "", "json_schema"), (["completion"], "native", "native"), ([], "auto", "json_schema")],
+)  # fmt: skip
+def test_tools_go_by_a_schema_where_the_model_is_known_to_call_none(
+    settings: Any, capabilities: list[str] | None, asked: str, mode: str
+) -> None:
+    added()
+    listed("llama", capabilities=capabilities)
+    assert catalog.resolve("vllm", {}, asked).tool_mode == mode
+    settings.OPENAI_BASE_URL, settings.OPENAI_MODEL = "http://127.0.0.1:9/v1", "m"
+    listed("m", backend="openai", capabilities=capabilities)
+    assert catalog.resolve("openai", {}, asked).tool_mode == mode
