@@ -5,7 +5,9 @@ Each leaves a row in the audit, also where it was refused.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
+from django.conf import settings
 from django.contrib.auth.models import User
 
 from maintenance.access import audit
@@ -19,14 +21,27 @@ from models_registry.models import Model
 # Permissions: to ask anew and to unload, and to delete.
 CHANGE = "models_registry.change_model"
 DELETE = "models_registry.delete_model"
+# The server of our own model starts beside us.
+STARTING = timedelta(seconds=20)
 
 
 def refresh(backend: str, by: User | None, *, address: str | None = None) -> Job:
     """Have the list of models asked for anew, by a job; one that is under way counts. Raises Refusal, 404."""
     with _noted("backend.refresh", f"backend:{backend}", by, address):
-        name = catalog.known(backend).name
-        job = jobs.sync_models.tagged(f"backend:{name}").keyed(_refreshing(name)).by(by)
-        return job.enqueue(backend=name)
+        return ask(catalog.known(backend).name, by)
+
+
+def ask(backend: str, by: User | None) -> Job:
+    """The job that asks this backend for its models: made now, or under way."""
+    return jobs.sync_models.tagged(f"backend:{backend}").keyed(_refreshing(backend)).by(by).enqueue(backend=backend)
+
+
+def catch_up() -> Job | None:
+    """At a start: have every backend asked soon, where there is one of which nothing is stored yet. Else None."""
+    known = set(Model.objects.order_by().values_list("backend", flat=True).distinct())
+    if settings.QUEUE_CONNECTION == "sync" or (known and known.issuperset(catalog.configured())):
+        return None
+    return jobs.sync_models.keyed("sync_models").after(STARTING).enqueue()
 
 
 def refreshing(backend: str) -> Job | None:

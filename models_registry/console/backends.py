@@ -94,6 +94,8 @@ class BackendAdmin(AuditedAdmin):
     @sensitive_variables()
     def save_model(self, request: HttpRequest, obj: BackendRecord, form: "ModelForm[Any]", change: bool) -> None:
         registration.save(obj, key=form.new_key)  # type: ignore[attr-defined]
+        if obj.enabled:
+            inventory.ask(obj.name, operator(request))
 
     def delete_model(self, request: HttpRequest, obj: BackendRecord) -> None:
         registration.remove(obj)

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 
-from maintenance.models import AuditEntry
+from maintenance.models import AuditEntry, Job
 from models_registry import catalog, health, registration
 from models_registry.fakes.openai import FOR_EVER, OpenAIServer
 from models_registry.models import BackendRecord, Model
@@ -47,6 +47,10 @@ def test_a_backend_is_added_and_can_be_used_at_once(bobs: Client) -> None:
     resolved = catalog.resolve("vllm", {})
     assert (resolved.config.model, resolved.config.temperature) == ("llama", 0.1)
     assert catalog.configured()["vllm"].api_key == KEY
+    job = Job.objects.get()
+    assert (job.name, job.arguments) == ("sync_models", {"backend": "vllm"})
+    bobs.post(f"{PAGE}add/", form(name="idle", enabled=""))
+    assert Job.objects.count() == 1
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,17 @@ def test_one_backend_that_is_away_is_tried_again(settings: Any, work: Callable[[
     assert "could not be reached" in job.executions.get().message
 
 
+def test_a_first_start_has_every_backend_asked_soon(settings: Any) -> None:
+    job = inventory.catch_up()
+    assert job is not None
+    assert (job.arguments, job.status) == ({}, "scheduled")
+    assert inventory.catch_up() == job
+    sync.sync("fake")
+    assert inventory.catch_up() is None
+    settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1"
+    assert inventory.catch_up() == job
+
+
 def command(*arguments: str) -> tuple[int, str]:
     out = StringIO()
     try:
