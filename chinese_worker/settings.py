@@ -157,6 +157,12 @@ SPECTACULAR_SETTINGS = {
         "MessageStatus": "conversations.models.Message.Status",
         "RunStatus": "conversations.models.Run.Status",
         "ToolCallStatus": "conversations.models.ToolCall.Status",
+        "ToolCallKind": "conversations.models.ToolCall.Kind",
+        "ToolKind": "conversations.models.Tool.Kind",
+        "WireStatus": "conversations.status.WIRE",
+        "ConversationWaitingFor": "conversations.api.conversations.WAITING_FOR",
+        "RunWaitingFor": "conversations.api.runs.WAITING_FOR",
+        "WaitingFor": "conversations.api.waits.WAITING_FOR",
     },
 }
 REGISTRATION_OPEN = env.flag("REGISTRATION_OPEN")

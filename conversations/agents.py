@@ -6,18 +6,20 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
-from conversations import library, prompts, slugs
+from conversations import library, owned_tools, prompts, slugs, system_tools
 from conversations.models import Agent, AgentPrompt
 from maintenance.errors import Invalid
 from models_registry import catalog, config, suitability
 from models_registry.errors import BackendError
 
 RUNTIME_VARIABLES = {"conversation_id", "user_name", "message_count"}
+# When a tool is called only with somebody's consent; `once` is once in each conversation.
+APPROVALS = ("never", "always", "once")
 SLUG_TAKEN = "Another agent has this slug."
 
 
 def create(user: User, values: Mapping[str, Any]) -> Agent:
-    """`values` are columns of Agent, and `system_prompt_ids` in their order. Raises Invalid."""
+    """`values` are columns of Agent, `system_prompt_ids` in their order, and `tool_ids`. Raises Invalid."""
     slug = values.get("slug") or slugs.free(values["name"], Agent.objects.all(), "agent")
     return _save(Agent(user=user, slug=slug), {**values, "slug": slug})
 
@@ -29,16 +31,20 @@ def update(agent: Agent, values: Mapping[str, Any]) -> Agent:
 
 def _save(agent: Agent, values: Mapping[str, Any]) -> Agent:
     columns = dict(values)
-    prompt_ids = columns.pop("system_prompt_ids", None)
+    prompt_ids, tool_ids = columns.pop("system_prompt_ids", None), columns.pop("tool_ids", None)
     for name, value in columns.items():
         setattr(agent, name, value)
     catalog.check_name(agent.ai_backend)
     config.validate(agent.model_config)
+    _check_system_tools(agent.system_tools)
+    _check_approvals(agent.approvals)
     try:
         with transaction.atomic():
             agent.save()
             if prompt_ids is not None:
                 _use_prompts(agent, prompt_ids)
+            if tool_ids is not None:
+                agent.tools.set(owned_tools.of_owner(agent.user, tool_ids))
     except IntegrityError:
         raise Invalid(SLUG_TAKEN, errors={"slug": [SLUG_TAKEN]}) from None
     return agent
@@ -52,6 +58,23 @@ def _use_prompts(agent: Agent, ids: Sequence[int]) -> None:
         AgentPrompt.objects.update_or_create(agent=agent, system_prompt=prompt, defaults={"order": order})
 
 
+def _check_system_tools(names: Sequence[str] | None) -> None:
+    unknown = sorted(set(names or ()) - system_tools.names())
+    if unknown:
+        known = ", ".join(sorted(system_tools.names()))
+        raise Invalid(
+            "Some system tools are not known.",
+            errors={"system_tools": [f"There is no system tool {name!r}. There are: {known}." for name in unknown]},
+        )
+
+
+def _check_approvals(approvals: Mapping[str, Any]) -> None:
+    wrong = sorted(name for name, term in approvals.items() if term not in APPROVALS)
+    if wrong:
+        rules = [f"{name}: one of {', '.join(APPROVALS)} is required." for name in wrong]
+        raise Invalid("Some approvals are not known.", errors={"approvals": rules})
+
+
 def warnings(agent: Agent) -> list[dict[str, Any]]:
     """What will not be as the agent's owner may think: `[{field, message, given?, used?}]`."""
     try:
@@ -61,7 +84,25 @@ def warnings(agent: Agent) -> list[dict[str, Any]]:
         found = [{"field": "ai_backend", "message": error.message}]
     except Invalid as error:
         found = [{"field": "model_config", "message": error.message}]
-    return found + [{"field": "context_variables", "message": text} for text in _missing_variables(agent)]
+    found += [{"field": "context_variables", "message": text} for text in _missing_variables(agent)]
+    return found + _of_tools(agent)
+
+
+def _of_tools(agent: Agent) -> list[dict[str, Any]]:
+    """Tools that are named and not offered. Those of clients are known only when they come, so none is an error."""
+    own = {tool.name for tool in agent.tools.all()}
+    here = {tool.name for tool in system_tools.configured()}
+    absent = sorted(set(agent.system_tools or ()) - here)
+    found = [{"field": "system_tools", "message": f"{name} is not configured on this server."} for name in absent]
+    found += [
+        {"field": "tool_ids", "message": f"The server's own tool {name} is offered in place of yours."}
+        for name in sorted(own & here)
+    ]
+    strange = sorted(set(agent.approvals) - own - here)
+    return found + [
+        {"field": "approvals", "message": f"No tool is named {name} here; it counts where a client brings one along."}
+        for name in strange
+    ]
 
 
 def _missing_variables(agent: Agent) -> list[str]:

@@ -30,9 +30,13 @@ def start(conversation: Conversation, content: str, *, on_busy: str | None = Non
         jobs.enqueue(run)
         return run
     if len(unfinished) > settings.RUN_PENDING_MAX:
-        raise Refusal("Too many messages wait in this conversation.", code="too_many_pending", status_code=429)
+        raise _too_many()
     active = next((run for run in unfinished if run.status in Run.OPEN), unfinished[0])
     return _while_busy(conversation, content, active, OnBusy(on_busy or conversation.agent.on_busy))
+
+
+def _too_many() -> Refusal:
+    return Refusal("Too many messages wait in this conversation.", code="too_many_pending", status_code=429)
 
 
 def _while_busy(conversation: Conversation, content: str, active: Run, on_busy: OnBusy) -> Run:
@@ -52,14 +56,21 @@ def _while_busy(conversation: Conversation, content: str, active: Run, on_busy: 
 def _waits(active: Run) -> Refusal:
     """A message now would come between a call and its answer, which no provider takes."""
     wanted = status.requests(status.wanted_calls(active))
+    approval = active.waiting_for == Run.WaitingFor.APPROVAL
+    needed = "an approval of" if approval else "an answer to"
     return Refusal(
-        f"Run {active.pk} waits for an answer to {', '.join(call['name'] for call in wanted)}.",
+        f"Run {active.pk} waits for {needed} {', '.join(call['name'] for call in wanted)}.",
         code="waiting_for_tool",
-        extra={"active_run": {"id": active.pk, "status": active.status}, "tool_requests": wanted},
+        extra={
+            "active_run": {"id": active.pk, "status": active.status},
+            "approvals" if approval else "tool_requests": wanted,
+        },
     )
 
 
 def _steer(active: Run, content: str) -> Run:
+    if len(transitions.steered(active)) >= settings.RUN_PENDING_MAX:
+        raise _too_many()
     message = Message.objects.create(
         conversation_id=active.conversation_id,
         run=active,

@@ -25,6 +25,24 @@ class ToolCallSerializer(serializers.ModelSerializer[ToolCall]):
         return None if unanswered else call.result
 
 
+class MadeCallSerializer(ToolCallSerializer):
+    """With its story. `asked_arguments` are the model's own, where an approval changed them; null where not."""
+
+    asked_arguments = JSONObject(allow_null=True)
+    run_seconds = serializers.SerializerMethodField(help_text="from its beginning to its answer")
+
+    class Meta(ToolCallSerializer.Meta):
+        fields = [
+            *ToolCallSerializer.Meta.fields, "kind", "approval", "asked_arguments", "answered_by", "started_at",
+            "finished_at", "run_seconds",
+        ]  # fmt: skip
+
+    def get_run_seconds(self, call: ToolCall) -> float | None:
+        if not call.started_at or not call.finished_at:
+            return None
+        return round((call.finished_at - call.started_at).total_seconds(), 4)
+
+
 class MessageSerializer(serializers.ModelSerializer[Message]):
     """What is not there is null; `tool_calls` is null too where the message asks for none."""
 

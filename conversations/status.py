@@ -12,6 +12,8 @@ from conversations.shapes import last_answer, plain_answer
 
 Status = Run.Status
 SHOWN_BYTES = 64 * 1024
+# What clients are told of a run: see `wire`.
+WIRE = ("processing", "waiting_for_tool", "completed", "failed", "cancelled")
 
 _WIRE = {
     Status.WAITING_FOR_TOOL: "waiting_for_tool",

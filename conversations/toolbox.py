@@ -3,16 +3,18 @@
 What is offered is decided when the run's snapshot is taken, and stays: to edit an agent changes no run under way.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from conversations import system_tools
 from conversations.models import Agent, Conversation, Snapshot, Tool, ToolCall
+from maintenance.errors import Invalid
 from models_registry.backends.base import ToolSchema
 
 Kind = ToolCall.Kind
@@ -37,7 +39,11 @@ class Offered:
 
     def fault(self, arguments: Mapping[str, Any]) -> str:
         """What is wrong with these arguments, in words for the model; empty where nothing is."""
-        error = best_match(Draft202012Validator(dict(self.parameters), registry=_NOTHING).iter_errors(dict(arguments)))
+        validator = Draft202012Validator(dict(self.parameters), registry=_NOTHING)
+        try:
+            error = best_match(validator.iter_errors(dict(arguments)))
+        except (Unresolvable, RecursionError):
+            return "the schema of the tool refers to what is not there, or to itself without end."
         if error is None:
             return ""
         place = ".".join(str(step) for step in error.absolute_path)
@@ -87,6 +93,19 @@ def _of_client(agent: Agent, conversation: Conversation) -> Iterator[Offered]:
             kind=Kind.CLIENT,
             approval=_approval(agent, given["name"]),
         )
+
+
+def require_free(agent: Agent, schemas: Sequence[Mapping[str, Any]]) -> None:
+    """Raises Invalid where a tool that a client brings along has the name of another that this agent may be offered."""
+    own = set(agent.tools.values_list("name", flat=True))
+    errors = {}
+    for index, name in enumerate(str(schema["name"]) for schema in schemas):
+        if name in system_tools.names():
+            errors[f"client_tool_schemas.{index}.name"] = [f"The server has a tool named {name} itself."]
+        elif name in own:
+            errors[f"client_tool_schemas.{index}.name"] = [f"The agent has a tool named {name} already."]
+    if errors:
+        raise Invalid("Two tools would have the same name.", errors=errors)
 
 
 def _approval(agent: Agent, name: str) -> str:

@@ -10,11 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from conversations import agents, removal
-from conversations.models import Agent, AgentPrompt, OnBusy
+from conversations.models import Agent, AgentPrompt, OnBusy, Tool
 from maintenance.access.authentication import user_of
 from maintenance.access.idempotency import idempotent
 from maintenance.access.permissions import MANAGED
 from maintenance.http.serializers import Body, JSONObject, Number
+
+TOOLS_MAX = 64
 
 
 class UsedPromptSerializer(serializers.ModelSerializer[AgentPrompt]):
@@ -32,10 +34,23 @@ class UsedPromptSerializer(serializers.ModelSerializer[AgentPrompt]):
         fields = ["id", "name", "slug", "template", "is_active", "order", "variable_overrides"]
 
 
+class ToolBriefSerializer(serializers.ModelSerializer[Tool]):
+    parameters = JSONObject()
+
+    class Meta:
+        model = Tool
+        fields = ["id", "name", "description", "kind", "parameters"]
+
+
 class AgentSerializer(serializers.ModelSerializer[Agent]):
     system_prompt_ids = serializers.SerializerMethodField()
     system_prompts = UsedPromptSerializer(source="prompt_links", many=True)
-    tools = serializers.SerializerMethodField(help_text="tools of the agent's own; clients bring theirs along")
+    tool_ids = serializers.SerializerMethodField()
+    tools = ToolBriefSerializer(many=True, help_text="its owner's; clients bring theirs along")
+    system_tools = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, help_text="null: all that are configured on the server"
+    )
+    approvals = JSONObject(help_text="by a tool's name: never, always or once")
     warnings = serializers.SerializerMethodField()
     model_config = JSONObject()
     context_variables = JSONObject()
@@ -44,15 +59,15 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         model = Agent
         fields = [
             "id", "user_id", "name", "slug", "description", "ai_backend", "model_config", "context_variables",
-            "system_prompt_ids", "system_prompts", "tools", "status", "max_turns", "on_busy", "tool_mode",
-            "warnings", "created_at", "updated_at",
+            "system_prompt_ids", "system_prompts", "tool_ids", "tools", "system_tools", "approvals", "status",
+            "max_turns", "on_busy", "tool_mode", "warnings", "created_at", "updated_at",
         ]  # fmt: skip
 
     def get_system_prompt_ids(self, agent: Agent) -> list[int]:
         return [link.system_prompt_id for link in agent.prompt_links.all()]
 
-    def get_tools(self, agent: Agent) -> list[dict[str, Any]]:
-        return []
+    def get_tool_ids(self, agent: Agent) -> list[int]:
+        return [tool.pk for tool in agent.tools.all()]
 
     def get_warnings(self, agent: Agent) -> list[dict[str, Any]]:
         return [*self.context.get("warnings", ()), *agents.warnings(agent)]
@@ -60,6 +75,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
 
 class AgentBody(Body):
     ignored_fields = ("document_ids", "model", "code")
+    nullable_fields = ("system_tools",)
 
     name = serializers.CharField(max_length=255)
     slug = serializers.SlugField(max_length=255, required=False)
@@ -68,6 +84,11 @@ class AgentBody(Body):
     model_config = JSONObject(required=False)
     context_variables = JSONObject(required=False)
     system_prompt_ids = serializers.ListField(child=Number(), max_length=100, required=False)
+    tool_ids = serializers.ListField(child=Number(), max_length=TOOLS_MAX, required=False)
+    system_tools = serializers.ListField(
+        child=serializers.CharField(max_length=64), max_length=TOOLS_MAX, required=False, allow_null=True
+    )
+    approvals = JSONObject(limit=16 * 1024, required=False)
     status = serializers.ChoiceField(Agent.Status.choices, required=False)
     max_turns = serializers.IntegerField(min_value=1, max_value=100, required=False)
     on_busy = serializers.ChoiceField(OnBusy.choices, required=False)
@@ -75,7 +96,7 @@ class AgentBody(Body):
 
 
 def agents_of(request: Request) -> QuerySet[Agent]:
-    return Agent.objects.filter(user=user_of(request)).prefetch_related("prompt_links__system_prompt")
+    return Agent.objects.filter(user=user_of(request)).prefetch_related("prompt_links__system_prompt", "tools")
 
 
 def _answer(request: Request, agent: Agent, body: AgentBody, status: int = 200) -> Response:

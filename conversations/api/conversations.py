@@ -12,14 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from conversations import removal
+from conversations import removal, toolbox
 from conversations.api.lookup import conversation_of, conversations_of
+from conversations.api.messages import ToolRequestSerializer
 from conversations.api.schemas import ClientTools
 from conversations.models import Agent, Conversation, Message, Run, ToolCall
 from conversations.shapes import MessageSerializer
 from maintenance.access.authentication import user_of
 from maintenance.access.idempotency import idempotent
 from maintenance.http.serializers import Body, JSONObject, Number
+
+WAITING_FOR = ("none", "tool_result")
 
 
 class AgentBriefSerializer(serializers.ModelSerializer[Agent]):
@@ -32,14 +35,6 @@ class OpenRunSerializer(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields = ["id", "status", "turn_count", "max_turns", "created_at", "started_at"]
-
-
-class ToolRequestSerializer(serializers.ModelSerializer[ToolCall]):
-    arguments = JSONObject()
-
-    class Meta:
-        model = ToolCall
-        fields = ["call_id", "name", "arguments"]
 
 
 class TokenUsageSerializer(serializers.Serializer[Any]):
@@ -56,6 +51,7 @@ class ConversationSerializer(serializers.ModelSerializer[Conversation]):
     agent = AgentBriefSerializer()
     waiting_for = serializers.SerializerMethodField()
     pending_tool_request = serializers.SerializerMethodField()
+    approvals = serializers.SerializerMethodField(help_text="calls that wait until somebody allows or forbids them")
     total_tokens = serializers.SerializerMethodField()
     token_usage = serializers.SerializerMethodField()
     active_run = serializers.SerializerMethodField()
@@ -66,20 +62,26 @@ class ConversationSerializer(serializers.ModelSerializer[Conversation]):
         model = Conversation
         fields = [
             "id", "agent_id", "user_id", "agent", "title", "status", "waiting_for", "pending_tool_request",
-            "metadata", "turn_count", "total_tokens", "token_usage", "active_run", "client_type",
+            "approvals", "metadata", "turn_count", "total_tokens", "token_usage", "active_run", "client_type",
             "client_tool_schemas", "started_at", "last_activity_at", "completed_at", "created_at", "updated_at",
         ]  # fmt: skip
 
-    @extend_schema_field(serializers.ChoiceField(["none", "tool_result"]))
+    @extend_schema_field(serializers.ChoiceField(WAITING_FOR))
     def get_waiting_for(self, conversation: Conversation) -> str:
-        run = _open_run(conversation)
-        return "tool_result" if run and run.status == Run.Status.WAITING_FOR_TOOL else "none"
+        return "tool_result" if _waiting(conversation, approval=False) else "none"
 
     @extend_schema_field(ToolRequestSerializer(allow_null=True))
     def get_pending_tool_request(self, conversation: Conversation) -> Any:
-        run = _open_run(conversation)
-        calls: list[ToolCall] = getattr(run, "unanswered", []) if run else []
+        run = _waiting(conversation, approval=False)
+        calls: list[ToolCall] = getattr(run, "unanswered", [])
         return ToolRequestSerializer(calls[0]).data if calls else None
+
+    @extend_schema_field(ToolRequestSerializer(many=True))
+    def get_approvals(self, conversation: Conversation) -> Any:
+        run = _waiting(conversation, approval=True)
+        calls: list[ToolCall] = getattr(run, "unanswered", [])
+        wanted = [call for call in calls if call.approval == ToolCall.Approval.WANTED]
+        return ToolRequestSerializer(wanted, many=True).data
 
     def get_total_tokens(self, conversation: Conversation) -> int:
         return conversation.prompt_tokens + conversation.completion_tokens
@@ -107,6 +109,14 @@ def _open_run(conversation: Conversation) -> Run | None:
     return runs[0] if runs else None
 
 
+def _waiting(conversation: Conversation, *, approval: bool) -> Run | None:
+    """The open run, where it waits for an approval, or for its client."""
+    run = _open_run(conversation)
+    if run is None or run.status != Run.Status.WAITING_FOR_TOOL:
+        return None
+    return run if (run.waiting_for == Run.WaitingFor.APPROVAL) == approval else None
+
+
 class ListedConversationSerializer(ConversationSerializer):
     """In lists, `message_count` stands for the messages."""
 
@@ -125,7 +135,7 @@ class WholeConversationSerializer(ConversationSerializer):
 
 def detailed(conversations: QuerySet[Conversation]) -> QuerySet[Conversation]:
     """With agent, open run and unanswered calls: three queries for any number of rows."""
-    unanswered = ToolCall.objects.filter(kind=ToolCall.Kind.CLIENT, status=ToolCall.Status.PENDING)
+    unanswered = ToolCall.objects.filter(status=ToolCall.Status.PENDING)
     open_runs = Run.objects.filter(status__in=Run.OPEN).prefetch_related(
         Prefetch("tool_calls", queryset=unanswered.order_by("message", "position"), to_attr="unanswered")
     )
@@ -170,6 +180,7 @@ class AgentConversationsView(APIView):
         agent = get_object_or_404(Agent, user=user_of(request), pk=pk)
         body = ConversationBody(data=request.data)
         body.is_valid(raise_exception=True)
+        toolbox.require_free(agent, body.validated_data.get("client_tool_schemas", ()))
         conversation = Conversation.objects.create(
             user=agent.user, agent=agent, last_activity_at=timezone.now(), **body.validated_data
         )

@@ -10,11 +10,20 @@ from rest_framework.views import APIView
 
 from conversations import runs, status
 from conversations.api.lookup import conversation_of, path_of
-from conversations.models import OnBusy, Run
+from conversations.models import OnBusy, Run, ToolCall
 from conversations.shapes import MessageSerializer, last_answer
+from conversations.status import WIRE
 from maintenance.access.idempotency import idempotent
 from maintenance.http import RunThrottle, UserThrottle
-from maintenance.http.serializers import Body
+from maintenance.http.serializers import Body, JSONObject
+
+
+class ToolRequestSerializer(serializers.ModelSerializer[ToolCall]):
+    arguments = JSONObject()
+
+    class Meta:
+        model = ToolCall
+        fields = ["call_id", "name", "arguments"]
 
 
 class MessageBody(Body):
@@ -40,7 +49,7 @@ def accepted(run: Run) -> Response:
             "status": status.wire(run),
             "conversation_id": run.conversation_id,
             "run_id": run.pk,
-            "message_id": run.user_message_id,
+            "message_id": run.steered_by or run.user_message_id,
             "check_url": path_of(run.conversation_id, "status"),
             "stream_url": path_of(run.conversation_id, "stream"),
         },
@@ -54,7 +63,10 @@ class MessagesView(APIView):
     @extend_schema(request=MessageBody, responses={202: AcceptedSerializer})
     @idempotent
     def post(self, request: Request, pk: int) -> Response:
-        """Say something; a run answers it. While another run is open, `on_busy` decides."""
+        """Say something; a run answers it. While another run is open, `on_busy` decides.
+
+        With `steer`, `run_id` is the run that is open: it sees the message before its next model call.
+        """
         conversation = conversation_of(request, pk)
         body = MessageBody(data=request.data)
         body.is_valid(raise_exception=True)
@@ -68,13 +80,19 @@ class StatsSerializer(serializers.Serializer[Any]):
 
 
 class StatusSerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(["processing", "waiting_for_tool", "completed", "failed", "cancelled"])
+    status = serializers.ChoiceField(WIRE)
     conversation_id = serializers.IntegerField()
     run_id = serializers.IntegerField(allow_null=True)
     stats = StatsSerializer()
     reason = serializers.CharField(required=False)
     error = serializers.CharField(required=False)
     error_code = serializers.CharField(required=False)
+    tool_request = ToolRequestSerializer(
+        required=False, help_text="the first of the calls that its client is to answer"
+    )
+    tool_requests = ToolRequestSerializer(many=True, required=False)
+    submit_url = serializers.CharField(required=False, help_text="where their results go")
+    approvals = ToolRequestSerializer(many=True, required=False, help_text="calls to be allowed: `runs/{id}/approve`")
     messages = MessageSerializer(many=True, required=False, help_text="the answer, once the run is completed")
 
 

@@ -14,9 +14,11 @@ from conversations import runs, status
 from conversations.api.lookup import conversation_of, runs_of
 from conversations.api.messages import AcceptedSerializer, accepted
 from conversations.models import Message, Run
-from conversations.shapes import ToolCallSerializer
+from conversations.shapes import MadeCallSerializer
 from maintenance.access.idempotency import idempotent
 from maintenance.http import RunThrottle, UserThrottle
+
+WAITING_FOR = ("none", "approval", "tool_result")
 
 
 class UsageSerializer(serializers.Serializer[Any]):
@@ -41,10 +43,11 @@ class TurnSerializer(serializers.Serializer[Any]):
     message_id = serializers.IntegerField()
     status = serializers.ChoiceField(Message.Status.choices)
     token_count = serializers.IntegerField(allow_null=True)
-    tool_calls = ToolCallSerializer(many=True)
+    tool_calls = MadeCallSerializer(many=True)
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
+    waiting_for = serializers.SerializerMethodField()
     usage = serializers.SerializerMethodField()
     timings = serializers.SerializerMethodField()
     turns = serializers.SerializerMethodField()
@@ -54,10 +57,14 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields = [
-            "id", "conversation_id", "user_message_id", "retry_of_id", "status", "reason", "error", "error_code",
-            "turn_count", "max_turns", "turns", "usage", "timings", "context_trimmed", "snapshot_id", "job_ids",
-            "created_at", "queued_at", "started_at", "first_token_at", "finished_at", "expires_at",
+            "id", "conversation_id", "user_message_id", "retry_of_id", "status", "waiting_for", "reason", "error",
+            "error_code", "turn_count", "max_turns", "turns", "usage", "timings", "context_trimmed", "snapshot_id",
+            "job_ids", "created_at", "queued_at", "started_at", "first_token_at", "finished_at", "expires_at",
         ]  # fmt: skip
+
+    @extend_schema_field(serializers.ChoiceField(WAITING_FOR))
+    def get_waiting_for(self, run: Run) -> str:
+        return run.waiting_for or "none"
 
     @extend_schema_field(UsageSerializer)
     def get_usage(self, run: Run) -> dict[str, Any]:
@@ -76,7 +83,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
                 "message_id": message.pk,
                 "status": message.status,
                 "token_count": message.token_count,
-                "tool_calls": ToolCallSerializer(message.tool_calls.all(), many=True).data,
+                "tool_calls": MadeCallSerializer(message.tool_calls.all(), many=True).data,
             }
             for number, message in enumerate(answers, start=1)
         ]

@@ -5,23 +5,21 @@ from collections import Counter
 from typing import Any
 
 from django.conf import settings
-from jsonschema import Draft202012Validator, SchemaError
 from rest_framework import serializers
 
+from conversations import tool_schemas
 from maintenance.http.errors import TooLarge
 from maintenance.http.serializers import JSONObject
 
 
 class ClientTool(serializers.Serializer[Any]):
-    name = serializers.RegexField(r"^[A-Za-z0-9_-]{1,64}$")
+    name = serializers.RegexField(f"^{tool_schemas.NAME.pattern}\\Z")
     description = serializers.CharField(max_length=20_000, allow_blank=True, default="")
     parameters = JSONObject(limit=256 * 1024, required=False)
 
     def validate_parameters(self, schema: dict[str, Any]) -> dict[str, Any]:
-        try:
-            Draft202012Validator.check_schema(schema)
-        except (SchemaError, RecursionError):
-            raise serializers.ValidationError("This is not a JSON Schema.") from None
+        if fault := tool_schemas.fault(schema):
+            raise serializers.ValidationError(fault)
         return schema
 
 

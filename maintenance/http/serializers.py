@@ -18,13 +18,16 @@ class Body(serializers.Serializer[Any]):
     """A request's body. `null` counts as absent; a top-level field that is not declared is refused.
 
     `ignored_fields` are those that old clients send and that mean nothing here: they end up in `warnings`.
+    `nullable_fields` are those of which null is a value.
     """
 
     ignored_fields: tuple[str, ...] = ()
+    nullable_fields: tuple[str, ...] = ()
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
-            data = {name: value for name, value in data.items() if value is not None}
+            kept = self.nullable_fields
+            data = {name: value for name, value in data.items() if value is not None or name in kept}
             self._refuse_unknown(data)
         return super().to_internal_value(data)
 

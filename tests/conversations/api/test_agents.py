@@ -158,7 +158,7 @@ def test_the_list_costs_the_same_for_one_and_for_many(
     api: APIClient, agent: Agent, alice: User, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     def listed() -> int:
-        with django_assert_num_queries(4):  # count, agents, their links, the prompts
+        with django_assert_num_queries(5):  # count, agents, their links, the prompts, the tools
             return len(api.get(f"{AGENTS}?per_page=100").json()["data"])
 
     assert listed() == 1

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from conversations.api import urls as own
-from conversations.models import Agent, AgentPrompt, Conversation, Run, SystemPrompt
+from conversations.models import Agent, AgentPrompt, Conversation, Run, SystemPrompt, Tool
 from maintenance.access import tokens
 from maintenance.access import urls as access
 from tests.conversations.api.conftest import client_of
@@ -27,15 +27,21 @@ MATRIX: list[tuple[str, str, Any]] = [
     ("patch", "system-prompts/<prompt>", {"name": "Mine"}),
     ("delete", "system-prompts/<prompt>", None),
     ("post", "system-prompts/<prompt>/preview", {}),
+    ("get", "tools/<tool>", None),
+    ("put", "tools/<tool>", {"name": "mine"}),
+    ("patch", "tools/<tool>", {"name": "mine"}),
+    ("delete", "tools/<tool>", None),
     ("get", "conversations/<conversation>", None),
     ("patch", "conversations/<conversation>", {"title": "Mine"}),
     ("delete", "conversations/<conversation>", None),
     ("post", "conversations/<conversation>/messages", {"content": "hi"}),
     ("get", "conversations/<conversation>/status", None),
+    ("post", "conversations/<conversation>/tool-results", {"call_id": "c1", "success": True, "output": "seen"}),
     ("post", "conversations/<conversation>/stop", None),
     ("get", "conversations/<conversation>/runs", None),
     ("get", "runs/<run>", None),
     ("post", "runs/<run>/retry", None),
+    ("post", "runs/<run>/approve", {"call_id": "c1", "decision": "approve"}),
     ("get", "snapshots/<snapshot>", None),
     ("get", "snapshots/<snapshot>/diff/<snapshot>", None),
     ("delete", "auth/tokens/<token>", None),
@@ -49,6 +55,7 @@ def addresses(agent: Agent, prompt: SystemPrompt, conversation: Conversation, ru
         "prompt": prompt.pk,
         "conversation": conversation.pk,
         "run": run.pk,
+        "tool": Tool.objects.create(user=agent.user, name="weather", kind="client", parameters={"type": "object"}).pk,
         "snapshot": run.snapshot.pk,
         "token": tokens.issue(agent.user, "mine")[0].pk,
     }
@@ -93,7 +100,7 @@ def test_the_owner_finds_it(method: str, route: str, body: Any, addresses: dict[
 
 @pytest.mark.parametrize("number", [0, 10**30, "9" * 5000])
 def test_a_number_that_nothing_has_is_404(api: APIClient, number: Any) -> None:
-    for route in ("agents", "system-prompts", "conversations", "runs", "snapshots"):
+    for route in ("agents", "system-prompts", "tools", "conversations", "runs", "snapshots"):
         assert api.get(f"/api/v1/{route}/{number}").status_code == 404
 
 
