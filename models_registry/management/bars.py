@@ -61,7 +61,7 @@ def _measures(pull: Pull) -> str:
     if pull.speed_bytes_per_second:
         words.append(f"{filesizeformat(pull.speed_bytes_per_second)}/s")
     if pull.eta_seconds:
-        words.append(f"{span(pull.eta_seconds)} left")
+        words.append(f"{pull.eta_seconds} s left" if pull.eta_seconds < 60 else f"{span(pull.eta_seconds)} left")
     return ", ".join(words).replace("\xa0", " ")
 
 
