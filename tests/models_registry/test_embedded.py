@@ -19,8 +19,7 @@ from models_registry.backends.openai import OpenAIBackend
 from models_registry.backends.settings import BackendSettings
 from models_registry.backends.tool_mode import SchemaToolBackend
 from models_registry.environment import EMBEDDED_MODEL
-from models_registry.errors import Cancelled, ContextWindowExceeded
-from tests.models_registry.conftest import Calling, Listener, chat
+from tests.models_registry.conftest import Listener, chat
 from tests.processes import until
 from tests.services import free_port
 
@@ -79,27 +78,6 @@ def test_the_real_model_streams_tokens_and_says_what_they_cost(server: str) -> N
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
     assert "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
     assert chunks[-1]["usage"]["completion_tokens"] > 0
-
-
-@pytest.mark.acceptance
-def test_our_driver_understands_the_real_server(server: str) -> None:
-    backend = OpenAIBackend(BackendSettings(name="embedded", driver="openai", base_url=server, extensions=True))
-    config = ModelConfig(model=EMBEDDED_MODEL, temperature=0.0, max_tokens=24, top_k=1, seed=1)
-    assert backend.health().models == (EMBEDDED_MODEL,)
-
-    heard = Listener()
-    reply = backend.stream(chat(text="Say hello.", config=config), heard, Cancellation())
-    assert reply.content == heard.text() != ""
-    assert (reply.whole, reply.usage and reply.usage.estimated) == (True, False)
-
-    schema = {"type": "object", "properties": {"answer": {"enum": ["yes", "no"]}}, "required": ["answer"]}
-    constrained = chat(text="Is water wet?", config=config, response_schema=schema)
-    answer = json.loads(backend.stream(constrained, Listener(), Cancellation()).content)
-    assert answer["answer"] in ("yes", "no")
-
-    too_long = chat(text="word " * 6000, config=config)
-    with pytest.raises(ContextWindowExceeded):
-        backend.stream(too_long, Listener(), Cancellation())
 
 
 # What real tools say of themselves, with much that the server's grammars do not know.
@@ -166,19 +144,6 @@ def test_the_real_model_calls_tools_by_a_schema(server: str) -> None:
     reply = backend.stream(either, heard, Cancellation())
     assert reply.content == heard.text()
     assert reply.finish_reason is FinishReason.LENGTH or bool(reply.tool_calls) != bool(reply.content)
-
-
-@pytest.mark.acceptance
-def test_a_cancel_stops_the_real_server(server: str) -> None:
-    backend = OpenAIBackend(BackendSettings(name="embedded", driver="openai", base_url=server, extensions=True))
-    endless = ModelConfig(model=EMBEDDED_MODEL, max_tokens=3000)
-    calling = Calling(backend, chat(text="Tell a very long story.", config=endless))
-    until(lambda: len(calling.heard.deltas) > 3)
-    calling.cancellation.cancel()
-    calling.join(timeout=5)
-    assert isinstance(calling.error, Cancelled)
-    slots = server.replace("/v1", "/slots")
-    until(lambda: not any(slot["is_processing"] for slot in json.loads(ask(slots))))
 
 
 def test_without_its_package_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,36 +1,39 @@
-"""The table at the end of a run: which driver does which case."""
+"""The tables at the end of a run: which driver does which case, with a test server and with a real one."""
 
 import re
 from collections.abc import Iterable, Iterator
 
 import pytest
 
-_TEST = re.compile(r"contract/test_contract\.py::test_contract\[(?P<driver>[a-z]+)-(?P<case>\w+)\]")
+_TEST = re.compile(r"contract/test_\w+\.py::test_(?P<suite>\w+)\[(?P<driver>[a-z]+)-(?P<case>\w+)\]")
+_SUITES = {"contract": "contract of the drivers", "real_server": "drivers with a real server"}
 _SIGNS = {"passed": "✓", "skipped": "–", "failed": "✗"}
 _WORST_LAST = list(_SIGNS.values())
 Cells = dict[str, dict[str, str]]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "nodeid")]
-    told = [report for report in reports if isinstance(report, pytest.TestReport)]
-    cells, reasons = read(sorted(told, key=_row))
-    if cells:
-        terminalreporter.section("contract of the drivers", "=")
-        for line in [*lines(cells), *legend(reasons)]:
-            terminalreporter.write_line(line)
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    told = sorted((report for report in reports if isinstance(report, pytest.TestReport)), key=_row)
+    for suite, title in _SUITES.items():
+        cells, reasons = read(suite, told)
+        if cells:
+            terminalreporter.section(title, "=")
+            for line in [*lines(cells), *legend(reasons)]:
+                terminalreporter.write_line(line)
 
 
 def _row(report: pytest.TestReport) -> int:
     return next((int(str(value)) for name, value in report.user_properties if name == "row"), 0)
 
 
-def read(reports: Iterable[pytest.TestReport]) -> tuple[Cells, dict[str, dict[str, list[str]]]]:
+def read(suite: str, reports: Iterable[pytest.TestReport]) -> tuple[Cells, dict[str, dict[str, list[str]]]]:
     """The sign of each case and driver, and per driver the cases that do not apply, by reason."""
     cells: Cells = {}
     reasons: dict[str, dict[str, list[str]]] = {}
     for report in reports:
-        if not (found := _TEST.search(report.nodeid)) or (report.when != "call" and report.outcome == "passed"):
+        found = _TEST.search(report.nodeid)
+        if not found or found["suite"] != suite or (report.when != "call" and report.outcome == "passed"):
             continue
         driver, case = found["driver"], found["case"]
         row = cells.setdefault(case, {})

@@ -109,8 +109,8 @@ def nobody_there(wire: Wire) -> None:
 
 @case
 def slow_first_byte(wire: Wire) -> None:
-    patient, hasty = replace(PATIENT, idle=SHORT), replace(PATIENT, first_byte=SHORT)
-    reply, _ = ask(wire, wire.answered([2 * SHORT, *wire_of(wire)], timeouts=patient))
+    patient, hasty = replace(PATIENT, idle=4 * SHORT), replace(PATIENT, first_byte=SHORT)
+    reply, _ = ask(wire, wire.answered([6 * SHORT, *wire_of(wire)], timeouts=patient))
     assert reply.whole
     for request in (wire.stalled(), wire.stalled(*wire.dialect.begin()), silent(wire)):
         error, heard = failure(wire, replace(request, timeouts=hasty))
@@ -144,7 +144,7 @@ def idle_gap(wire: Wire) -> None:
 @case
 def total_limit(wire: Wire) -> None:
     babble = [piece for _ in range(300) for piece in wire.dialect.say("la ")]
-    request = wire.paused(0.02, *wire.dialect.begin(), *babble, timeouts=replace(PATIENT, total=2 * SHORT))
+    request = wire.paused(0.02, *wire.dialect.begin(), *babble, timeouts=replace(PATIENT, total=6 * SHORT))
     error, heard = failure(wire, request)
     assert (type(error), "did not finish" in error.message) == (errors.BackendTimeout, True)
     assert 0 < len(heard.deltas) < 300
