@@ -22,7 +22,7 @@ from models_registry import catalog, drivers, environment, health, inventory, re
 from models_registry.backends.settings import BackendSettings
 from models_registry.console.forms import BackendForm
 from models_registry.health import Checked
-from models_registry.models import BackendRecord, Driver
+from models_registry.models import BackendRecord, Driver, Model
 
 TEST_SECONDS = 2.5
 
@@ -96,6 +96,11 @@ class BackendAdmin(AuditedAdmin):
         registration.save(obj, key=form.new_key)  # type: ignore[attr-defined]
         if obj.enabled:
             inventory.ask(obj.name, operator(request))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What is stored of its models goes too; on its server they stay."""
+        stored = Model.objects.filter(backend__in=[record.name for record in objs]).count()
+        return [str(record) for record in objs], {"backends": len(objs), "models known of it": stored}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: BackendRecord) -> None:
         registration.remove(obj)

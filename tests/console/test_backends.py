@@ -174,8 +174,11 @@ def test_a_key_that_cannot_be_read_breaks_no_page(bobs: Client, record: BackendR
 
 
 def test_a_deleted_backend_is_noted(bobs: Client, record: BackendRecord) -> None:
+    Model.objects.create(backend="vllm", name="llama", synced_at=record.created_at)
+    assert "Models known of it: 1" in bobs.get(f"{PAGE}{record.pk}/delete/").content.decode()
     bobs.post(f"{PAGE}{record.pk}/delete/", {"post": "yes"})
     assert not BackendRecord.objects.exists()
+    assert not Model.objects.exists()
     assert AuditEntry.objects.get().verb == "backendrecord.delete"
 
 
