@@ -66,7 +66,7 @@ def sent(message: ChatMessage, calls: Sequence[Body], *, with_thinking: bool) ->
 
 def _placed(message: ChatMessage, calls: Iterator[Body]) -> Iterator[Body]:
     rest = message.content
-    for place in message.provider_data.get(KEY, ()):
+    for place in _places(message):
         if place["type"] == "text":
             yield from texts(rest[: place["characters"]])
             rest = rest[place["characters"] :]
@@ -76,6 +76,13 @@ def _placed(message: ChatMessage, calls: Iterator[Body]) -> Iterator[Body]:
             yield dict(place)
     yield from texts(rest)
     yield from calls
+
+
+def _places(message: ChatMessage) -> Sequence[Body]:
+    places: Sequence[Body] = message.provider_data.get(KEY, ())
+    if sum(place.get("characters", 0) for place in places) == len(message.content):
+        return places
+    return [place for place in places if "thinking" in place["type"]]  # the call was told as text, or the like
 
 
 def _next(calls: Iterator[Body]) -> Iterator[Body]:

@@ -439,6 +439,15 @@ def test_what_is_kept_of_a_reply_can_be_stored_as_json_and_holds_no_text_twice(
     assert "First" not in str(kept)
 
 
+def test_a_text_that_is_not_the_one_of_the_reply_goes_back_in_one_piece(
+    server: AnthropicServer, backend: AnthropicBackend
+) -> None:
+    _, said = thought(server, backend)
+    told = replace(said, content="I called both.", tool_calls=())
+    body = sent(server, backend, messages=[asked(), told, asked("one, two")])
+    assert body["messages"][1]["content"] == [{"type": "text", "text": "I called both."}]
+
+
 def test_thinking_about_an_earlier_question_stays_behind(server: AnthropicServer, backend: AnthropicBackend) -> None:
     _, said = thought(server, backend)
     end = ChatMessage(role="assistant", content="Done.")
