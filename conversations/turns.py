@@ -74,13 +74,20 @@ def snapshot(run: Run, resolved: catalog.Resolved, messages: Sequence[Message]) 
     """What the run is made with: taken on its first turn, and used on all later ones. A replay begins with one."""
     if hasattr(run, "snapshot"):
         return run.snapshot
-    assembled = prompts.assemble(run, len(messages))
+    taken = made_with(run, resolved, len(messages))
+    _note_window(run.conversation, resolved.config)
+    taken.save(force_insert=True)
+    return taken
+
+
+def made_with(run: Run, resolved: catalog.Resolved, message_count: int) -> Snapshot:
+    """What the run would be made with now; nothing is stored. Raises Invalid where a prompt cannot be rendered."""
+    assembled = prompts.assemble(run, message_count)
     agent = run.conversation.agent
     # A model that cannot call tools would only be confused by them.
     offered = resolved.backend.capabilities.function_calling
     tools = toolbox.of_conversation(agent, run.conversation) if offered else []
-    _note_window(run.conversation, resolved.config)
-    return Snapshot.objects.create(
+    return Snapshot(
         run=run,
         agent_name=agent.name,
         system_prompt=assembled.text,

@@ -13,13 +13,19 @@ from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from conversations.console import state, talking
-from conversations.models import Conversation, Run
+from conversations.console import answering, snapshots, state, talking
+from conversations.models import Conversation, OnBusy, Run
 from maintenance.console.lists import RecordAdmin
 from maintenance.templatetags import console
 
 PAGE = "admin:conversations_conversation_change"
 READING = ("GET", "HEAD")
+# What a message does that is sent while a run is open.
+BUSY = {
+    OnBusy.ENQUEUE: "after this run",
+    OnBusy.INTERRUPT: "stop this run",
+    OnBusy.STEER: "into this run",
+}
 
 
 class ConversationAdmin(RecordAdmin):
@@ -73,6 +79,8 @@ class ConversationAdmin(RecordAdmin):
             path("<int:pk>/runs/<int:run_id>/retry/", view(require_POST(self.retry_view)), name=name + "retry"),
             path("<int:pk>/send/", view(require_POST(self.send_view)), name=name + "send"),
             path("<int:pk>/stop/", view(require_POST(self.stop_view)), name=name + "stop"),
+            path("<int:pk>/answer/", view(require_POST(self.answer_view)), name=name + "answer"),
+            path("<int:pk>/runs/<int:run_id>/decide/", view(require_POST(self.decide_view)), name=name + "decide"),
             *super().get_urls(),
         ]
 
@@ -91,6 +99,7 @@ class ConversationAdmin(RecordAdmin):
             "state": state.describe(conversation),
             "base_url": reverse("admin:conversations_conversation_changelist") + f"{conversation.pk}/",
             "stream_url": f"/api/v1/conversations/{conversation.pk}/stream",
+            "on_busy": [(value, BUSY[value]) for value in OnBusy.values if value in BUSY],
             "may_send": request.user.has_perm(talking.SEND),
             "may_retry": request.user.has_perm(talking.RETRY),
         }
@@ -109,16 +118,25 @@ class ConversationAdmin(RecordAdmin):
 
     def snapshot_view(self, request: HttpRequest, pk: int, run_id: int) -> JsonResponse:
         conversation = self._found(request, pk)
-        run = get_object_or_404(Run.objects.select_related("snapshot"), pk=run_id, conversation=conversation)
-        return JsonResponse({"snapshot": state.snapshot(run)})
+        found = Run.objects.select_related("snapshot", "conversation__agent", "conversation__user")
+        return JsonResponse(snapshots.describe(get_object_or_404(found, pk=run_id, conversation=conversation)))
 
     def send_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         conversation = self._found(request, pk)
-        return _answer(request, conversation, talking.send(request, conversation, request.POST.get("content", "")))
+        return _answer(request, conversation, talking.send(request, conversation))
 
     def stop_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         conversation = self._found(request, pk)
         return _answer(request, conversation, talking.stop(request, conversation))
+
+    def answer_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        conversation = self._found(request, pk)
+        return _answer(request, conversation, answering.answer(request, conversation))
+
+    def decide_view(self, request: HttpRequest, pk: int, run_id: int) -> HttpResponse:
+        conversation = self._found(request, pk)
+        run = get_object_or_404(Run, pk=run_id, conversation=conversation)
+        return _answer(request, conversation, answering.decide(request, run))
 
     def retry_view(self, request: HttpRequest, pk: int, run_id: int) -> HttpResponse:
         conversation = self._found(request, pk)

@@ -1,14 +1,15 @@
 """A conversation as its page draws it: one JSON value, the same when the page is made and when it asks again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db.models import Max
 from django.urls import reverse
 
 from conversations import status
+from conversations.console import calls
 from conversations.console.explanations import next_step
-from conversations.models import Conversation, Message, Run
+from conversations.models import Conversation, Message, Run, TodoItem
 from conversations.shapes import MessageSerializer
 from maintenance.templatetags.console import span
 
@@ -30,6 +31,8 @@ def describe(conversation: Conversation, *, before: int | None = None) -> dict[s
         "earlier": earlier,
         "runs": [_run(run) for run in runs],
         "open": any(run.status not in Run.TERMINAL for run in runs),
+        "asks": calls.wanted(conversation),
+        "todo": [_todo(item) for item in conversation.todo_items.all()],
     }
 
 
@@ -43,11 +46,27 @@ def _messages(conversation: Conversation, before: int | None) -> tuple[list[dict
     more = len(newest) > MESSAGES_SHOWN
     shown = newest[:MESSAGES_SHOWN][::-1]
     waiting = list(rows.filter(position=None).order_by("id")[:MESSAGES_SHOWN]) if before is None else []
-    return [_message(message) for message in (*shown, *waiting)], shown[0].position if more else None
+    rows_of = _calls((*shown, *waiting))
+    drawn = [_message(message, rows_of.get(message.pk)) for message in (*shown, *waiting)]
+    return drawn, shown[0].position if more else None
 
 
-def _message(message: Message) -> dict[str, Any]:
-    return {**MessageSerializer(message).data, "run_id": message.run_id}
+def _calls(messages: Iterable[Message]) -> dict[int, list[dict[str, Any]]]:
+    """By message, what it asks for."""
+    rows = [call for message in messages for call in message.tool_calls.all()]
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row, described in zip(rows, calls.described(rows), strict=True):
+        found.setdefault(row.message_id, []).append(described)
+    return found
+
+
+def _message(message: Message, tool_calls: list[dict[str, Any]] | None) -> dict[str, Any]:
+    content = calls.shown(message.content)[0] if message.role == Message.Role.TOOL else message.content
+    return {**MessageSerializer(message).data, "content": content, "tool_calls": tool_calls, "run_id": message.run_id}
+
+
+def _todo(item: TodoItem) -> dict[str, Any]:
+    return {"id": item.pk, "item": item.item, "priority": item.priority, "done": item.completed_at is not None}
 
 
 def _run(run: Run) -> dict[str, Any]:
@@ -59,6 +78,7 @@ def _run(run: Run) -> dict[str, Any]:
         "facts": [{"name": name, "value": value} for name, value in _facts(run).items() if value],
         "error": _error(run),
         "next_step": next_step(run),
+        "warnings": [warning["message"] for warning in run.warnings],
         "retry_of": run.retry_of_id,
         "job_url": reverse("admin:maintenance_job_change", args=[run.job_id]) if run.job_id else "",
     }
@@ -103,12 +123,3 @@ def last_errors(conversation_ids: list[int]) -> dict[int, str]:
         .values("newest")
     )
     return dict(Run.objects.filter(pk__in=newest).exclude(error="").values_list("conversation", "error"))
-
-
-def snapshot(run: Run) -> dict[str, Any] | None:
-    """What the run was made with, or None where it never came to its first turn."""
-    taken = getattr(run, "snapshot", None)
-    if taken is None:
-        return None
-    names = ("agent_name", "backend", "model", "system_prompt", "config", "tools", "variables", "warnings")
-    return {name: getattr(taken, name) for name in names}

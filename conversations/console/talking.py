@@ -9,10 +9,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from conversations import runs, status
-from conversations.models import Agent, Conversation, Run
+from conversations.models import Agent, Conversation, OnBusy, Run
 from maintenance.access import audit
 from maintenance.console.operators import operator
-from maintenance.errors import Refusal
+from maintenance.errors import Invalid, Refusal
 
 SEND = "conversations.change_conversation"
 RETRY = "maintenance.retry_job"
@@ -37,37 +37,63 @@ def open_with(agent: Agent, request: HttpRequest) -> Conversation:
     return conversation
 
 
-def send(request: HttpRequest, conversation: Conversation, content: str) -> Done:
-    return _act(request, "conversation.send", conversation, SEND, lambda: _send(conversation, content))
+def send(request: HttpRequest, conversation: Conversation) -> Done:
+    """`content`, and `on_busy`: what to do while a run is open; the agent's choice where it is empty."""
+    content, on_busy = typed(request, "content"), request.POST.get("on_busy", "")
+    return act(request, "conversation.send", conversation, SEND, lambda: _send(conversation, content, on_busy))
 
 
 def stop(request: HttpRequest, conversation: Conversation) -> Done:
-    return _act(request, "conversation.stop", conversation, SEND, lambda: _stop(conversation))
+    return act(request, "conversation.stop", conversation, SEND, lambda: _stop(conversation))
+
+
+def end_wait(request: HttpRequest, run: Run) -> Done:
+    """Stop a run that waits for somebody; one that goes on already is left alone."""
+    return act(request, "run.stop", run.conversation, SEND, lambda: _end_wait(run))
 
 
 def retry(request: HttpRequest, run: Run) -> Done:
-    return _act(request, "run.retry", run.conversation, RETRY, lambda: _retry(run))
+    return act(request, "run.retry", run.conversation, RETRY, lambda: _retry(run))
 
 
-def _act(request: HttpRequest, verb: str, conversation: Conversation, permission: str, act: Callable[[], Done]) -> Done:
+def typed(request: HttpRequest, name: str) -> str:
+    """A text of the form as it was typed: forms send every end of a line as two characters."""
+    return request.POST.get(name, "").replace("\r\n", "\n")
+
+
+def act(
+    request: HttpRequest,
+    verb: str,
+    conversation: Conversation,
+    permission: str,
+    do: Callable[[], Done],
+    **detail: Any,
+) -> Done:
+    """Do what this operator may do, and note in the audit how it went, with `detail`. Raises PermissionDenied."""
     if not request.user.has_perm(permission):
         raise PermissionDenied
     try:
-        done = act()
+        done = do()
     except Refusal as refusal:
         done = Done(False, refusal.message, refusal.status_code)
-    _audit(request, verb, f"conversation:{conversation.pk}", "ok" if done.ok else done.text)
+    _audit(request, verb, f"conversation:{conversation.pk}", "ok" if done.ok else done.text, **detail)
     return done
 
 
-def _audit(request: HttpRequest, verb: str, target: str, result: str) -> None:
-    audit.record(verb, target, actor=operator(request), address=audit.address_of(request), result=result)
+def _audit(request: HttpRequest, verb: str, target: str, result: str, **detail: Any) -> None:
+    who, address = operator(request), audit.address_of(request)
+    audit.record(verb, target, actor=who, address=address, result=result, detail=detail)
 
 
-def _send(conversation: Conversation, content: str) -> Done:
-    run = runs.start(conversation, content)
-    waits = run.status == Run.Status.PENDING
-    text = "The message waits until the run under way has ended." if waits else "The message was sent."
+def _send(conversation: Conversation, content: str, on_busy: str) -> Done:
+    if on_busy and on_busy not in OnBusy.values:
+        raise Invalid(f"What to do meanwhile is one of {', '.join(OnBusy.values)}.")
+    run = runs.start(conversation, content, on_busy=on_busy or None)
+    text = "The message was sent."
+    if run.steered_by:
+        text = "The run under way sees the message before its next model call."
+    elif run.status == Run.Status.PENDING:
+        text = "The message waits until the run under way has ended."
     return Done(True, text, 202, _of(run))
 
 
@@ -78,10 +104,18 @@ def _stop(conversation: Conversation) -> Done:
     return Done(True, "The run was stopped." if stopped.status in Run.TERMINAL else "The run is being stopped.")
 
 
+def _end_wait(run: Run) -> Done:
+    if run.status != Run.Status.WAITING_FOR_TOOL:
+        return Done(False, f"Run {run.pk} waits for nobody any more: it is {run.get_status_display()}.", 409)
+    runs.stop(run)
+    return Done(True, f"Run {run.pk} was stopped.")
+
+
 def _retry(run: Run) -> Done:
     again = runs.retry(run)
     return Done(True, f"Run {run.pk} is tried again as run {again.pk}.", 202, _of(again))
 
 
 def _of(run: Run) -> dict[str, Any]:
-    return {"run_id": run.pk, "message_id": run.user_message_id, "run_status": run.status, "status": status.wire(run)}
+    message_id = run.steered_by or run.user_message_id
+    return {"run_id": run.pk, "message_id": message_id, "run_status": run.status, "status": status.wire(run)}

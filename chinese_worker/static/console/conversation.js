@@ -3,8 +3,12 @@
 {
     const page = document.getElementById('conversation');
     const initial = JSON.parse(document.getElementById('conversation-state').textContent);
-    const transcript = new Transcript(document.getElementById('transcript'));
     const byId = (id) => document.getElementById(id);
+    const transcript = new Transcript(byId('transcript'));
+    const asks = new Asks(byId('asks'), page.dataset.maySend ? page.dataset.url : null, answer);
+    const runs = new Runs(byId('runs'), {
+        base: page.dataset.url, mayRetry: Boolean(page.dataset.mayRetry), act: (...what) => act(...what), read: getJSON,
+    });
     const TERMINAL = ['completed', 'failed', 'cancelled'];
     const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
 
@@ -45,76 +49,28 @@
         byId('conversation-status').replaceChildren(badge(state.status));
         byId('conversation-numbers').textContent = `${number(state.turns, 'turn')} · ${number(state.tokens, 'token')}`;
         byId('stop').hidden = !state.open || !page.dataset.maySend;
-        drawRuns();
+        asks.draw(state.asks);
+        runs.draw(state.runs, !state.open);
+        byId('no-runs').hidden = Boolean(state.runs.length);
+        if (!state.open) showActivity('');
+        if (byId('busy')) byId('busy').hidden = !state.open;
+        drawTodo(state.todo);
         drawLiveness();
     }
 
-    function drawRuns() {
-        const open = new Set([...document.querySelectorAll('.run details[open]')].map((one) => one.dataset.run));
-        byId('runs').replaceChildren(...state.runs.map((run) => drawRun(run, open.has(String(run.id)))));
-        byId('no-runs').hidden = Boolean(state.runs.length);
+    function drawTodo(items) {
+        byId('todo').hidden = !items.length;
+        byId('todo').querySelector('ul').replaceChildren(...items.map(({item, priority, done}) => {
+            const line = element('li', done ? 'done' : '', `${done ? '☑' : '☐'} ${item}`);
+            if (priority !== 'medium') line.append(' ', element('span', 'tag', priority));
+            return line;
+        }));
     }
 
-    function drawRun(run, open) {
-        const root = element('li', 'run');
-        root.id = `run-${run.id}`;
-        const head = element('p', 'run-head');
-        head.append(element('strong', '', `Run ${run.id}`), ' ', badge(run.status), ' ', moment(run.created_at));
-        root.append(head);
-        if (run.retry_of) root.append(element('p', 'quiet', `tries run ${run.retry_of} again`));
-        if (run.error) root.append(element('p', 'run-error', run.error));
-        if (run.next_step) root.append(element('p', 'quiet', run.next_step));
-        const facts = element('dl', 'measures');
-        for (const {name, value} of run.facts) {
-            const pair = element('div');
-            pair.append(element('dt', '', name), element('dd', '', value));
-            facts.append(pair);
-        }
-        root.append(facts, drawTools(run), drawSnapshot(run, open));
-        return root;
-    }
-
-    function drawTools(run) {
-        const tools = element('div', 'tools');
-        const mayRetry = page.dataset.mayRetry && run.ended && run.status !== 'completed' && !state.open;
-        if (mayRetry) {
-            const button = element('button', 'button', 'Retry');
-            button.type = 'button';
-            button.addEventListener('click', () => act(`${page.dataset.url}runs/${run.id}/retry/`, button));
-            tools.append(button);
-        }
-        if (run.job_url) {
-            const link = element('a', 'button quiet-button', 'Job');
-            link.href = run.job_url;
-            tools.append(link);
-        }
-        return tools;
-    }
-
-    function drawSnapshot(run, open) {
-        const details = element('details');
-        details.dataset.run = run.id;
-        details.append(element('summary', '', 'Made with'), element('div', 'snapshot'));
-        details.addEventListener('toggle', () => { if (details.open) loadSnapshot(run, details.lastChild); });
-        details.open = open;
-        return details;
-    }
-
-    async function loadSnapshot(run, target) {
-        if (target.firstChild) return;
-        const {snapshot} = await getJSON(`${page.dataset.url}runs/${run.id}/snapshot/`);
-        if (!snapshot) {
-            target.append(element('p', 'quiet', 'The run has not come to its first turn.'));
-            return;
-        }
-        const facts = element('dl', 'facts');
-        for (const [name, value] of Object.entries(snapshot)) {
-            const text = typeof value === 'string' ? value : JSON.stringify(value, null, 2);
-            const cell = element('dd');
-            cell.append(element('pre', '', text || '–'));
-            facts.append(element('dt', '', name.replaceAll('_', ' ')), cell);
-        }
-        target.replaceChildren(facts);
+    /** What goes on that is no text; nothing once text comes. */
+    function showActivity(text) {
+        byId('activity').textContent = text;
+        byId('activity').hidden = !text;
     }
 
     function drawLiveness() {
@@ -223,11 +179,26 @@
         if (event.lastEventId) cursor = event.lastEventId;
         const data = JSON.parse(event.data);
         drawLiveness();
+        tellActivity(name, data);
         if (name === 'text_chunk') onChunk(data);
         else if (name === 'resync') onResync(data);
         else if (name === 'attempt_started') transcript.discard(data.run_id, data.discard_from);
         else if (TERMINAL.includes(name)) onEnd(data);
         else if (!['connected', 'context_trimmed'].includes(name)) onProgress(name, data);
+    }
+
+    const ACTIVITIES = {
+        model_loading: ({model}) => `The model ${model} is being loaded…`,
+        tool_executing: ({tool}) => `${tool.name} is being called…`,
+        context_trimmed: ({messages}) => `${number(messages, 'earlier message')} did not fit the model's window.`,
+        attempt_started: () => 'The turn is taken again: its worker was lost.',
+    };
+
+    /** What the newest event says goes on, where its run has not ended. */
+    function tellActivity(name, data) {
+        const run = knownRun(data.run_id);
+        if (name in ACTIVITIES && !(run && run.ended)) showActivity(ACTIVITIES[name](data));
+        else if (!['connected', 'status_changed', 'resync'].includes(name)) showActivity('');
     }
 
     function knownRun(runId) {
@@ -289,6 +260,13 @@
         } finally {
             button.disabled = false;
         }
+    }
+
+    /** Of a card: which button was pressed is part of the form. */
+    function answer(url, form, button) {
+        const body = new FormData(form);
+        body.set(button.name, button.value);
+        return act(url, button, body);
     }
 
     const composer = byId('composer');

@@ -56,7 +56,8 @@ class Bubble {
         this.drawHead();
         this.put(this.text, message.content || '');
         this.put(this.thinking.lastChild, message.thinking || '');
-        this.calls.replaceChildren(...(message.tool_calls || []).map((call) => this.call(call)));
+        const open = new Set([...this.calls.querySelectorAll('details[open]')].map((one) => one.dataset.call));
+        this.calls.replaceChildren(...(message.tool_calls || []).map((call) => drawCall(call, open.has(call.call_id))));
         this.settle();
     }
 
@@ -71,15 +72,6 @@ class Bubble {
 
     put(target, text) {
         if (target.textContent !== text) target.replaceChildren(document.createTextNode(text));
-    }
-
-    call(call) {
-        const details = element('details', 'call');
-        const summary = element('summary', '', '');
-        summary.append(element('code', '', call.name), ' ', badge(call.status));
-        details.append(summary, element('pre', 'block', JSON.stringify(call.arguments, null, 2)));
-        if (call.result) details.append(element('pre', `block${call.is_error ? ' bad' : ''}`, call.result));
-        return details;
     }
 
     /** Add streamed text. */
