@@ -1,8 +1,10 @@
 """Addresses of the console's pages, for tests that walk all of them."""
 
+from django.utils import timezone
+
 from conversations.models import Agent, Conversation
 from maintenance.models import ApiToken, AuditEntry, Job
-from models_registry.models import BackendRecord, Model
+from models_registry.models import BackendRecord, Model, Pull
 
 
 def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
@@ -11,12 +13,6 @@ def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
     prompt = agent.system_prompts.get()
     token = ApiToken.objects.create(user_id=user_id, name="laptop", digest="d", scopes=["read"])
     entry = AuditEntry.objects.create(actor_id=user_id, verb="job.retry", target="job:1", detail={"a": 1})
-    backend = BackendRecord.objects.create(name="vllm", driver="fake", model="org/llama:7b", encrypted_key="x")
-    Model.objects.create(
-        backend="vllm", name="org/llama:7b", size_bytes=4_000_000_000, family="llama", parameter_size="7B",
-        quantisation="Q4_0", context_length=8192, capabilities=["completion", "tools"], digest="sha256:0123456789ab",
-        loaded=True, synced_at=entry.created_at, modified_at=entry.created_at,
-    )  # fmt: skip
     base = "/admin"
     return [
         f"{base}/",
@@ -34,13 +30,7 @@ def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
         f"{base}/maintenance/apitoken/{token.pk}/change/",
         f"{base}/maintenance/auditentry/",
         f"{base}/maintenance/auditentry/{entry.pk}/change/",
-        f"{base}/models_registry/backendrecord/",
-        f"{base}/models_registry/backendrecord/add/",
-        f"{base}/models_registry/backendrecord/{backend.pk}/change/",
-        f"{base}/models_registry/backendrecord/{backend.pk}/delete/",
-        f"{base}/models/",
-        f"{base}/models/vllm/",
-        f"{base}/models/vllm/delete/?model=org/llama:7b",
+        *_of_ai(),
         f"{base}/conversations/agent/",
         f"{base}/conversations/agent/add/",
         f"{base}/conversations/agent/{agent.pk}/change/",
@@ -64,3 +54,25 @@ def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
         )),
         f"{base}/django-rq/workers/0/",
     ]  # fmt: skip
+
+
+def _of_ai() -> list[str]:
+    base, now = "/admin", timezone.now()
+    backend = BackendRecord.objects.create(name="vllm", driver="fake", model="org/llama:7b", encrypted_key="x")
+    Model.objects.create(
+        backend="vllm", name="org/llama:7b", size_bytes=4_000_000_000, family="llama", parameter_size="7B",
+        quantisation="Q4_0", context_length=8192, capabilities=["completion", "tools"], digest="sha256:0123456789ab",
+        loaded=True, synced_at=now, modified_at=now,
+    )  # fmt: skip
+    pull = Pull.objects.create(backend="vllm", model="llama:7b", status="failed", error_code="disk_full", error="Full.")
+    return [
+        f"{base}/models_registry/backendrecord/",
+        f"{base}/models_registry/backendrecord/add/",
+        f"{base}/models_registry/backendrecord/{backend.pk}/change/",
+        f"{base}/models_registry/backendrecord/{backend.pk}/delete/",
+        f"{base}/models_registry/pull/",
+        f"{base}/models_registry/pull/{pull.pk}/change/",
+        f"{base}/models/",
+        f"{base}/models/vllm/",
+        f"{base}/models/vllm/delete/?model=org/llama:7b",
+    ]
