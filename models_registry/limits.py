@@ -18,12 +18,14 @@ class Thinking(StrEnum):
 class ModelRule:
     """`context_length` and `max_tokens` in tokens, 0 where unknown.
 
-    A model that `reasons` refuses every sampling option; OpenAI's take `max_completion_tokens` then.
+    A model that `reasons`, one of OpenAI's, takes `max_completion_tokens` and no sampling option. With Anthropic, one of
+    which `sampling` is false takes none either.
     """
 
     context_length: int = 0
     max_tokens: int = 0
     reasons: bool = False
+    sampling: bool = True
     thinking: Thinking = Thinking.BUDGET
 
 
@@ -48,29 +50,25 @@ RULES = {
     "o3": ModelRule(200_000, 100_000, reasons=True),
     "o4-mini": ModelRule(200_000, 100_000, reasons=True),
     # A model of theirs that is not known yet is taken to be like the newest, but for its window.
-    "claude": ModelRule(200_000, 64_000, reasons=True, thinking=Thinking.ALWAYS),
+    "claude": ModelRule(200_000, 64_000, sampling=False, thinking=Thinking.ALWAYS),
     "claude-3": ModelRule(200_000, 4_096, thinking=Thinking.NEVER),
     "claude-3-5": ModelRule(200_000, 8_192, thinking=Thinking.NEVER),
     "claude-3-7": ModelRule(200_000, 64_000),
-    "claude-opus-4-0": ModelRule(200_000, 32_000),
-    "claude-opus-4-2025": ModelRule(200_000, 32_000),
-    "claude-opus-4-1": ModelRule(200_000, 32_000),
+    "claude-opus-4": ModelRule(200_000, 32_000),
     "claude-opus-4-5": ModelRule(200_000, 64_000),
     "claude-opus-4-6": ModelRule(_M, 128_000, thinking=Thinking.ASKED),
-    "claude-opus-4-7": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ASKED),
-    "claude-opus-4-8": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ASKED),
-    "claude-opus-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.UNLESS_DISABLED),
-    "claude-opus-5-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
-    "claude-sonnet-4-0": ModelRule(200_000, 64_000),
-    "claude-sonnet-4-2025": ModelRule(200_000, 64_000),
-    "claude-sonnet-4-5": ModelRule(200_000, 64_000),
+    "claude-opus-4-7": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.ASKED),
+    "claude-opus-4-8": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.ASKED),
+    "claude-opus-5": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.UNLESS_DISABLED),
+    "claude-opus-5-5": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.ALWAYS),
+    "claude-sonnet-4": ModelRule(200_000, 64_000),
     "claude-sonnet-4-6": ModelRule(_M, 128_000, thinking=Thinking.ASKED),
-    "claude-sonnet-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.UNLESS_DISABLED),
-    "claude-sonnet-5-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
+    "claude-sonnet-5": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.UNLESS_DISABLED),
+    "claude-sonnet-5-5": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.ALWAYS),
     "claude-haiku-4-5": ModelRule(200_000, 64_000),
-    "claude-haiku-5-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
-    "claude-fable-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
-    "claude-mythos-5": ModelRule(_M, 128_000, reasons=True, thinking=Thinking.ALWAYS),
+    "claude-haiku-5-5": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.ALWAYS),
+    "claude-fable-5": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.ALWAYS),
+    "claude-mythos-5": ModelRule(_M, 128_000, sampling=False, thinking=Thinking.ALWAYS),
 }
 _LONGEST_FIRST = sorted(RULES, key=len, reverse=True)
 
@@ -78,6 +76,8 @@ _LONGEST_FIRST = sorted(RULES, key=len, reverse=True)
 def rule(model: str) -> ModelRule:
     """The rule of the longest prefix that fits; a vendor before a slash (`openai/gpt-4o`) is left out."""
     name = model.rpartition("/")[2].lower()
+    if name.startswith("claude"):
+        name = name.replace(".", "-")  # other vendors write claude-sonnet-4.5
     return next((RULES[prefix] for prefix in _LONGEST_FIRST if _begins(name, prefix)), UNKNOWN)
 
 

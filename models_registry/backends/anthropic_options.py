@@ -17,7 +17,7 @@ def _refusal(field: str, value: Any, model: str) -> str:
     rule = limits.rule(model)
     if field in _UNKNOWN:
         return f"Anthropic takes no {field}."
-    if field in _SAMPLING and rule.reasons:
+    if field in _SAMPLING and not rule.sampling:
         return f"{model} takes no {field}."
     if field == "stop_sequences" and not all(text.strip() for text in value):
         return "Anthropic takes no stop sequence of blanks alone."
