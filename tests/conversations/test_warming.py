@@ -26,6 +26,7 @@ Work = Callable[[], list[str]]
 def server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[OllamaServer]:
     """An Ollama whose model `slow-load` is not in memory."""
     monkeypatch.setattr(loading, "_loaded_until", {})
+    settings.TITLES = False  # they ask the model too
     with OllamaServer(load_seconds=0.3, tokens=3, delay_seconds=0.0) as started:
         settings.OLLAMA_BASE_URL = started.base_url
         yield started
