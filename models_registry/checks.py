@@ -16,6 +16,7 @@ _AT_LEAST_ONE = (
     "BACKEND_REPLY_MAX_BYTES",
     "EMBEDDED_MODEL_CONTEXT_TOKENS",
     "OLLAMA_TIMEOUT",
+    "MODEL_PULL_CONCURRENCY",
     "MODEL_PULL_STALL_SECONDS",
 )
 _DURATION = re.compile(r"-?\d+|-?(\d+(\.\d+)?(ms|s|m|h))+")

@@ -119,7 +119,8 @@ def pull_model(*, pull_id: str) -> None:
     pull = execution.claim(pull_id, execution.lease_token(secrets.token_hex(16)))
     if pull is None:
         return
-    execution.run(pull, execution.seconds_left(7200))
+    # Longer than the job may take, so that it is the job's own limit that ends it.
+    execution.run(pull, execution.seconds_left(7200) + 60)
     # A key of its own: a sync that is under way may have asked before the model was there.
     sync_models.tagged(f"backend:{pull.backend}").keyed(f"sync_models:{pull.pk}").enqueue(backend=pull.backend)
 

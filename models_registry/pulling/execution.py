@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from maintenance import executor, streams
@@ -41,15 +42,19 @@ def claim(pull_id: str, lease_token: str) -> Pull | None:
 def run(pull: Pull, seconds: float) -> None:
     """Have the server pull the model within so many seconds, and end the pull as completed. Raises JobError."""
     cancellation = Cancellation()
-    with _meaning(pull), Publisher(pull, cancellation) as tell:
-        try:
-            manager = catalog.manager(pull.backend)
-            manager.pull(pull.model, tell, cancellation, _timeouts(seconds))
-        except Cancelled:
-            raise _why(tell) from None
+    with _meaning(pull):
+        with Publisher(pull, cancellation) as tell:
+            try:
+                manager = catalog.manager(pull.backend)
+                manager.pull(pull.model, tell, cancellation, _timeouts(seconds))
+            except Cancelled:
+                raise _why(tell) from None
+        _complete(pull, tell)
+
+
+def _complete(pull: Pull, tell: Publisher) -> None:
     tell.progress.finish()
-    columns = tell.columns()
-    del columns["phase"], columns["last_seq"], columns["speed_bytes_per_second"], columns["eta_seconds"]
+    columns = {name: tell.columns()[name] for name in ("percentage", "layers", "completed_bytes", "total_bytes")}
     # Cancelled too late: the model is there.
     open_ones = (Status.RUNNING, Status.CANCELLING)
     if not transitions.end(pull.pk, Status.COMPLETED, origin=open_ones, held_by=pull.lease_token, **columns):
@@ -93,9 +98,13 @@ def _meaning(pull: Pull) -> Iterator[None]:
 
 def _let_go(pull: Pull) -> None:
     """Its readers see it wait. The ledger queues the job again, whether they do or not."""
-    if not transitions.release(pull.pk, pull.lease_token):
+    try:
+        if not transitions.release(pull.pk, pull.lease_token):
+            return
+        waiting = Pull.objects.get(pk=pull.pk)
+    except DatabaseError:
+        logger.warning("the pull could not be let go; whoever has its job next takes it all the same", exc_info=True)
         return
-    waiting = Pull.objects.get(pk=pull.pk)
     logger.info("handed back at %s %%", int(waiting.percentage))
     try:
         streams.append(events.key(pull.pk), [events.state(waiting)])

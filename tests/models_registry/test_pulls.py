@@ -1,12 +1,16 @@
 """The verbs on pulls, and their API."""
 
+import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from maintenance import ledger
+from maintenance import cleanup, ledger
 from maintenance.access import tokens
 from maintenance.access.scopes import Scope
 from maintenance.errors import Refusal
@@ -205,6 +209,45 @@ def test_a_pull_whose_job_has_ended_ends(
     pull = fresh(pull)
     assert pull.status == end
     assert pull.error_code == ("timeout" if end == "failed" else "")
+
+
+def test_pulls_that_ended_long_ago_are_forgotten(warehouse: Warehouse, settings: Any) -> None:
+    settings.JOB_HISTORY_DAYS, settings.JOB_FAILED_HISTORY_DAYS = 10, 20
+    now = timezone.now()
+    for name, status, days in (
+        ("old", "completed", 11), ("new", "completed", 9), ("failed", "failed", 11), ("old failed", "failed", 21),
+        ("endless", "running", 99),
+    ):  # fmt: skip
+        Pull.objects.create(
+            backend="ollama",
+            model=name,
+            status=status,
+            finished_at=None if status == "running" else now - timedelta(days=days),
+        )
+    report = cleanup.clean(cleanup.HISTORY)
+    assert report["removed"] == 2
+    assert set(Pull.objects.values_list("model", flat=True)) == {"new", "failed", "endless"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_f40_of_many_who_ask_at_once_one_starts_the_pull(warehouse: Warehouse, alice: User, valkey: Valkey) -> None:
+    begun: list[tuple[str, bool]] = []
+    everybody = threading.Barrier(4)
+
+    def ask() -> None:
+        everybody.wait()
+        pull, created = pulls.start("ollama", "llama3", alice)
+        begun.append((pull.pk, created))
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len({pk for pk, _ in begun}) == 1
+    assert sorted(created for _, created in begun) == [False, False, False, True]
+    assert Job.objects.filter(name="pull_model").count() == 1
 
 
 def test_pulls_work_without_redis(warehouse: Warehouse, operator: APIClient, valkey: Valkey) -> None:
