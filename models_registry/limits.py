@@ -18,8 +18,8 @@ class Thinking(StrEnum):
 class ModelRule:
     """`context_length` and `max_tokens` in tokens, 0 where unknown.
 
-    A model that `reasons`, one of OpenAI's, takes `max_completion_tokens` and no sampling option. With Anthropic, one of
-    which `sampling` is false takes none either.
+    A model that `reasons`, one of OpenAI's, takes `max_completion_tokens` and no sampling option. Neither does one of
+    Anthropic's of which `sampling` is false.
     """
 
     context_length: int = 0

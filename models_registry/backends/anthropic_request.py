@@ -15,7 +15,7 @@ Body = dict[str, Any]
 
 def body(request: ChatRequest) -> Body:
     """The request as JSON values."""
-    history = messages(request.messages)
+    history = messages(request.messages, bound=anthropic_thinking.is_bound(request.config.model))
     built: Body = {
         "model": request.config.model,
         "max_tokens": request.config.max_tokens or anthropic_thinking.MAX_TOKENS,
@@ -60,10 +60,13 @@ def _tool(name: str, description: str, parameters: Mapping[str, Any]) -> Body:
     return {"name": name, "description": description, "input_schema": {"type": "object", **parameters}}
 
 
-def messages(history: Sequence[ChatMessage]) -> list[Body]:
-    """The history in the provider's shape: a user's first, roles in turn, every call answered in the next message."""
+def messages(history: Sequence[ChatMessage], *, bound: bool) -> list[Body]:
+    """The history in the provider's shape: a user's first, roles in turn, every call answered in the next message.
+
+    `bound`: the model takes its thinking back only after the very prompt that it came from.
+    """
     merged: list[Body] = []
-    for role, blocks in _blocks(history):
+    for role, blocks in _blocks(history, _last_question(history, bound)):
         if merged and merged[-1]["role"] == role:
             merged[-1]["content"] += blocks
         else:
@@ -73,10 +76,9 @@ def messages(history: Sequence[ChatMessage]) -> list[Body]:
     return _answered(merged)
 
 
-def _blocks(history: Sequence[ChatMessage]) -> Iterator[tuple[str, list[Body]]]:
-    """Role and blocks of each message that says anything."""
+def _blocks(history: Sequence[ChatMessage], question: int) -> Iterator[tuple[str, list[Body]]]:
+    """Role and blocks of each message that says anything. Thinking goes back while its question is being answered."""
     ids = CallIds()
-    question = _last_question(history)
     for number, message in enumerate(history):
         if message.role == "system":
             continue
@@ -91,14 +93,15 @@ def _blocks(history: Sequence[ChatMessage]) -> Iterator[tuple[str, list[Body]]]:
             yield role, blocks
 
 
-def _last_question(history: Sequence[ChatMessage]) -> int:
-    """Where the last question is. Thinking goes back while its question is being answered, and not later.
+def _last_question(history: Sequence[ChatMessage], bound: bool) -> int:
+    """Where the question is that is being answered.
 
-    Signed thinking is tied to the prompt before it, which changes from one run to the next.
+    What follows an answer of a tool is added to a question, and the thinking before it is still wanted; but it may also
+    be the question of another run, whose prompt is another, and then thinking that is bound would be refused.
     """
     for number in range(len(history) - 1, -1, -1):
-        # What a user says between an answer of a tool and the next turn is no new question.
-        if history[number].role == "user" and (number == 0 or history[number - 1].role not in ("tool", "user")):
+        asks = history[number].role == "user"
+        if asks and (bound or number == 0 or history[number - 1].role not in ("tool", "user")):
             return number
     return -1
 

@@ -18,6 +18,11 @@ def is_on(think: Any) -> bool:
     return think is not None and think is not False
 
 
+def is_bound(model: str) -> bool:
+    """Whether the model refuses thinking that comes back after another prompt than the one it came from."""
+    return limits.rule(model).thinking in (Thinking.UNLESS_DISABLED, Thinking.ALWAYS)
+
+
 def thinking(config: ModelConfig) -> Body:
     """The field `thinking`, or nothing where the provider's default is what is wanted."""
     kind = limits.rule(config.model).thinking

@@ -457,6 +457,20 @@ def test_thinking_about_an_earlier_question_stays_behind(server: AnthropicServer
     assert kinds == ["text", "tool_use", "tool_use", "text"]
 
 
+def test_thinking_of_the_newest_models_stays_behind_with_its_prompt(
+    server: AnthropicServer, backend: AnthropicBackend
+) -> None:
+    _, said = thought(server, backend)
+    answered = [asked(), said, answer("a", "f", "one"), answer("b", "g", "two")]
+    for model, last, goes_back in (
+        ("claude-opus-5-5", [], True),
+        ("claude-opus-5-5", [asked("And now?")], False),
+        (THINKER, [asked("And now?")], True),
+    ):
+        body = sent(server, backend, model, messages=[*answered, *last], tools=TOOLS)
+        assert (SIGNED in body["messages"][1]["content"]) is goes_back, (model, last)
+
+
 def test_thinking_without_a_signature_does_not_go_back(server: AnthropicServer, backend: AnthropicBackend) -> None:
     unsigned = block(0, {"type": "thinking", "thinking": ""}, {"type": "thinking_delta", "thinking": "hm"})
     reply, _ = play(server, backend, begin(), *unsigned, *text(1, "Yes"), *ending())

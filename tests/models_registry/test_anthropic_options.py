@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from models_registry.backends.anthropic_options import OPTIONS
+from models_registry.backends.openai_options import COMPATIBLE
 from models_registry.config import normalise
 
 OLD, SEEING, NEW = "claude-3-5-haiku-20241022", "claude-sonnet-4-5-20250929", "claude-opus-5-5"
@@ -85,3 +86,8 @@ def test_thinking_that_cannot_be_switched_off_is_said() -> None:
 def test_a_stop_sequence_of_blanks_is_left_out_with_a_warning() -> None:
     assert warnings(SEEING, stop_sequences=["END", "\n"]) == {"stop_sequences": None}
     assert warnings(SEEING, stop_sequences=["END"]) == {}
+
+
+def test_other_drivers_send_the_newest_models_what_they_are_told_to() -> None:
+    config, given = normalise(COMPATIBLE, {}, {"model": "anthropic/claude-opus-5.5", "temperature": 0.5})
+    assert (config.temperature, config.context_length, given) == (0.5, 1_000_000, [])
