@@ -7,6 +7,9 @@ from conversations import stream
 from maintenance import broker
 
 
+TERMINAL = ("completed", "failed", "cancelled")
+
+
 def published(conversation_id: int) -> list[tuple[str, dict[str, Any]]]:
     """Name and data of every event in the conversation's stream, in order."""
     entries = broker.quick().xrange(stream.key(conversation_id))
