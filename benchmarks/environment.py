@@ -42,6 +42,7 @@ os.environ |= {
     "PORT": str(port),
     "OPENAI_BASE_URL": model_url,
     "OPENAI_MODEL": "stub",
+    "TITLES": "off",
     "QUEUE_CONNECTION": "redis" if "--redis" in sys.argv else "database",
     # One user asks for everything here, and much more often than anybody should.
     "THROTTLE_RUNS": "1000000/min",

@@ -38,7 +38,7 @@ def store(
             message=message,
             run=run,
             # Providers number calls anew in each reply, or not at all: the id is ours, theirs stands beside it.
-            call_id=f"call_{message.pk}_{position}",
+            call_id=identity(message.pk, position),
             provider_id=call.provider_id[:255],
             position=position,
             name=call.name[:128],
@@ -49,6 +49,11 @@ def store(
         )
         for position, call in enumerate(requested)
     )
+
+
+def identity(message_id: int, position: int) -> str:
+    """The id of the call at this position of a message."""
+    return f"call_{message_id}_{position}"
 
 
 def _approval(call: RequestedCall, offered: Mapping[str, Offered], conversation: Conversation) -> str:

@@ -32,6 +32,15 @@ def up_to(conversation_id: int, position: int) -> list[Message]:
     return list(_rows(conversation_id).filter(_earlier(conversation_id, position)))
 
 
+def at(conversation_id: int, ranges: Sequence[Sequence[int]]) -> list[Message]:
+    """The messages at these positions, ranges with both their ends. Two queries, or none."""
+    if not ranges:
+        return []
+    rows = _rows(conversation_id).filter(position__gte=ranges[0][0], position__lte=ranges[-1][1])
+    wanted = {position for first, last in ranges for position in range(first, last + 1)}
+    return [message for message in rows if message.position in wanted]
+
+
 def _rows(conversation_id: int) -> QuerySet[Message]:
     calls = Prefetch("tool_calls", queryset=ToolCall.objects.order_by("position"))
     placed = Message.objects.filter(conversation=conversation_id, position__isnull=False)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django.db import transaction
 
-from conversations import crash, history, journal, retries, stops, tools, transitions, turns, waits, warming
+from conversations import crash, history, journal, retries, stops, titles, tools, transitions, turns, waits, warming
 from conversations.context import ContextTooSmall
 from conversations.models import Agent, Message, Run
 from conversations.requests import Asked
@@ -254,11 +254,10 @@ def _end(run: Run, status: Status, **changes: object) -> None:
     token = run.lease_token
     try:
         with transaction.atomic():
-            _start(
-                transitions.end(
-                    run, status, held_by=token, **{**turns.counted(run), "last_seq": run.last_seq + 1, **changes}
-                )
-            )
+            counted = {**turns.counted(run), "last_seq": run.last_seq + 1, **changes}
+            _start(transitions.end(run, status, held_by=token, **counted))
+            if status == Status.COMPLETED:
+                titles.enqueue_for(run)
     except AlreadyMoved:
         # It was stopped while it was about to end otherwise.
         logger.info("run %s could not become %s", run.pk, status)

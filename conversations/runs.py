@@ -142,3 +142,11 @@ def retry(run: Run) -> Run:
     again = retries.again(run)
     jobs.enqueue(again)
     return again
+
+
+@transaction.atomic
+def regenerate(run: Run) -> Run:
+    """Answer anew what the newest run has answered. Raises Refusal `run_active`, `not_completed` or `not_newest`."""
+    again = retries.anew(run)
+    jobs.enqueue(again)
+    return again

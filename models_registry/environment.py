@@ -6,6 +6,7 @@ from models_registry.backends.settings import BackendSettings
 
 # No backend that an operator adds may have one of these, whether the environment names it now or not.
 RESERVED = ("embedded", "openai", "anthropic", "claude", "ollama", "fake")
+EMBEDDED = "embedded"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
@@ -70,7 +71,7 @@ def _ollama() -> BackendSettings:
 def _embedded() -> BackendSettings:
     # The model is small: cooler sampling keeps it to the point, and a short reply leaves room in its window.
     return BackendSettings(
-        name="embedded",
+        name=EMBEDDED,
         driver="openai",
         base_url=settings.EMBEDDED_MODEL_URL,
         model=EMBEDDED_MODEL,

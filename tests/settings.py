@@ -12,6 +12,7 @@ os.environ["SECRET_KEY"] = "not-a-secret-used-by-tests-only"
 for name in ("DATABASE_URL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "EMBEDDED_MODEL_URL", "QUEUE_CONNECTION"):
     os.environ.pop(name, None)
 os.environ["FAKE_BACKEND"] = "1"
+os.environ["TITLES"] = "off"  # tests of titles switch them on: elsewhere they would be jobs too many
 os.environ["DEFAULT_BACKEND"] = "fake"
 if os.environ.get("TEST_DATABASE") == "postgresql" and (programs := services.postgres_folder()):
     os.environ["DATABASE_URL"] = services.start_postgres(programs).url

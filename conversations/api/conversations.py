@@ -63,7 +63,8 @@ class ConversationSerializer(serializers.ModelSerializer[Conversation]):
         fields = [
             "id", "agent_id", "user_id", "agent", "title", "status", "waiting_for", "pending_tool_request",
             "approvals", "metadata", "turn_count", "total_tokens", "token_usage", "active_run", "client_type",
-            "client_tool_schemas", "started_at", "last_activity_at", "completed_at", "created_at", "updated_at",
+            "client_tool_schemas", "forked_from_id", "forked_at",
+            "started_at", "last_activity_at", "completed_at", "created_at", "updated_at",
         ]  # fmt: skip
 
     @extend_schema_field(serializers.ChoiceField(WAITING_FOR))
@@ -184,7 +185,7 @@ class AgentConversationsView(APIView):
         conversation = Conversation.objects.create(
             user=agent.user, agent=agent, last_activity_at=timezone.now(), **body.validated_data
         )
-        return Response(_whole(request, conversation.pk), status=201)
+        return Response(whole(request, conversation.pk), status=201)
 
 
 class ConversationFilter(serializers.Serializer[Any]):
@@ -224,7 +225,7 @@ class ConversationView(APIView):
     def get(self, request: Request, pk: int) -> Response:
         if request.query_params.get("messages") == "none":
             return Response(_without_messages(request, pk))
-        return Response(_whole(request, pk, after=_position(request)))
+        return Response(whole(request, pk, after=_position(request)))
 
     @extend_schema(request=ConversationChange, responses=ListedConversationSerializer)
     def patch(self, request: Request, pk: int) -> Response:
@@ -254,7 +255,8 @@ def _without_messages(request: Request, pk: int) -> Any:
     return ListedConversationSerializer(get_object_or_404(rows, pk=pk)).data
 
 
-def _whole(request: Request, pk: int, *, after: int | None = None) -> Any:
+def whole(request: Request, pk: int, *, after: int | None = None) -> Any:
+    """A conversation of whoever asks, with its messages."""
     messages = Message.objects.prefetch_related("tool_calls")
     if after is not None:
         messages = messages.filter(Q(position__gt=after) | Q(position__isnull=True))

@@ -47,7 +47,9 @@ class TurnSerializer(serializers.Serializer[Any]):
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
+    replay_of_id = serializers.IntegerField(allow_null=True, help_text="the snapshot that it replays")
     waiting_for = serializers.SerializerMethodField()
+    warnings = serializers.ListField(child=serializers.DictField(), help_text="`{code, message, turn}`")
     usage = serializers.SerializerMethodField()
     timings = serializers.SerializerMethodField()
     turns = serializers.SerializerMethodField()
@@ -57,9 +59,10 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields = [
-            "id", "conversation_id", "user_message_id", "retry_of_id", "status", "waiting_for", "reason", "error",
-            "error_code", "turn_count", "max_turns", "turns", "usage", "timings", "context_trimmed", "snapshot_id",
-            "job_ids", "created_at", "queued_at", "started_at", "first_token_at", "finished_at", "expires_at",
+            "id", "conversation_id", "user_message_id", "retry_of_id", "replay_of_id", "status", "waiting_for",
+            "reason", "error", "error_code", "turn_count", "max_turns", "turns", "usage", "timings", "context_trimmed",
+            "warnings", "snapshot_id", "job_ids", "created_at", "queued_at", "started_at", "first_token_at",
+            "finished_at", "expires_at",
         ]  # fmt: skip
 
     @extend_schema_field(serializers.ChoiceField(WAITING_FOR))
@@ -128,3 +131,13 @@ class RetryView(APIView):
     def post(self, request: Request, pk: int) -> Response:
         """Answer the same message again, in a new run that goes on from what is stored."""
         return accepted(runs.retry(get_object_or_404(runs_of(request), pk=pk)))
+
+
+class RegenerateView(APIView):
+    throttle_classes = [UserThrottle, RunThrottle]
+
+    @extend_schema(request=None, responses={202: AcceptedSerializer})
+    @idempotent
+    def post(self, request: Request, pk: int) -> Response:
+        """Answer anew what the newest run has answered, in a new run that sees nothing of the old answer."""
+        return accepted(runs.regenerate(get_object_or_404(runs_of(request), pk=pk)))

@@ -11,10 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from conversations.comparison import differences
-from conversations.models import Snapshot
+from conversations.api.messages import AcceptedSerializer, accepted
+from conversations.comparison import differences, summary
+from conversations.models import Run, Snapshot
+from conversations.replays import replay
 from maintenance.access.authentication import user_of
-from maintenance.http.serializers import JSONObject
+from maintenance.access.idempotency import idempotent
+from maintenance.http import RunThrottle, UserThrottle
+from maintenance.http.serializers import Body, JSONObject
 
 
 class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
@@ -27,16 +31,30 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
     class Meta:
         model = Snapshot
         fields = [
-            "id", "run_id", "conversation_id", "agent_name", "system_prompt", "variables", "tools", "config",
-            "warnings", "backend", "model", "model_digest", "created_at",
+            "id", "run_id", "conversation_id", "agent_name", "system_prompt", "variables", "tools", "tool_mode",
+            "config", "warnings", "backend", "model", "model_digest", "created_at",
         ]  # fmt: skip
+
+
+class RunSummarySerializer(serializers.Serializer[Any]):
+    run_id = serializers.IntegerField()
+    conversation_id = serializers.IntegerField()
+    status = serializers.ChoiceField(Run.Status.choices)
+    reason = serializers.CharField()
+    turn_count = serializers.IntegerField()
+    prompt_tokens = serializers.IntegerField()
+    completion_tokens = serializers.IntegerField()
+    run_seconds = serializers.FloatField(allow_null=True)
 
 
 class DifferencesSerializer(serializers.Serializer[Any]):
     snapshot_id = serializers.IntegerField()
     other_id = serializers.IntegerField()
-    same = serializers.BooleanField()
-    changes = serializers.SerializerMethodField(help_text="per field `{from, to}`, or `{diff: [line]}` for texts")
+    same = serializers.BooleanField(help_text="snapshots and answers")
+    changes = serializers.SerializerMethodField(
+        help_text="per field `{from, to}`, or `{diff, added, removed}` for texts; `answer` is what the runs said"
+    )
+    runs = RunSummarySerializer(many=True, help_text="of the one, then of the other")
 
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_changes(self, pair: dict[str, Any]) -> Any:
@@ -62,4 +80,26 @@ class DifferencesView(APIView):
         one = get_object_or_404(_snapshots_of(request), pk=pk)
         two = get_object_or_404(_snapshots_of(request), pk=other)
         changes = differences(one, two)
-        return Response({"snapshot_id": one.pk, "other_id": two.pk, "same": not changes, "changes": changes})
+        told = {"snapshot_id": one.pk, "other_id": two.pk, "same": not changes, "changes": changes}
+        return Response({**told, "runs": [summary(one), summary(two)]})
+
+
+class ReplayBody(Body):
+    """Nothing is required. `model_config` is laid over the snapshot's; on another model it is normalised anew."""
+
+    backend = serializers.CharField(max_length=100, required=False)
+    model = serializers.CharField(max_length=255, required=False)
+    model_config = JSONObject(required=False)
+
+
+class ReplayView(APIView):
+    throttle_classes = [UserThrottle, RunThrottle]
+
+    @extend_schema(request=ReplayBody, responses={202: AcceptedSerializer})
+    @idempotent
+    def post(self, request: Request, pk: int) -> Response:
+        """Ask the same again, in a new conversation, with this very snapshot or on another backend or model."""
+        snapshot = get_object_or_404(_snapshots_of(request), pk=pk)
+        body = ReplayBody(data=request.data)
+        body.is_valid(raise_exception=True)
+        return accepted(replay(snapshot, **body.validated_data))

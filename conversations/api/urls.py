@@ -1,6 +1,18 @@
 from django.urls import path
 
-from conversations.api import agents, answers, conversations, messages, prompts, runs, snapshots, tools, waits
+from conversations.api import (
+    agents,
+    answers,
+    conversations,
+    forks,
+    messages,
+    prompts,
+    rebuilds,
+    runs,
+    snapshots,
+    tools,
+    waits,
+)
 
 urlpatterns = [
     path("agents", agents.AgentsView.as_view(), name="agents"),
@@ -18,10 +30,14 @@ urlpatterns = [
     path("conversations/<int:pk>/status", messages.StatusView.as_view()),
     path("conversations/<int:pk>/tool-results", answers.ToolResultsView.as_view()),
     path("conversations/<int:pk>/stop", messages.StopView.as_view()),
+    path("conversations/<int:pk>/fork", forks.ForkView.as_view()),
     path("conversations/<int:pk>/runs", runs.ConversationRunsView.as_view()),
     path("runs/<int:pk>", runs.RunView.as_view()),
     path("runs/<int:pk>/retry", runs.RetryView.as_view()),
+    path("runs/<int:pk>/regenerate", runs.RegenerateView.as_view()),
+    path("runs/<int:pk>/turns/<int:turn>/request", rebuilds.TurnRequestView.as_view()),
     path("runs/<int:pk>/approve", answers.ApproveView.as_view()),
     path("snapshots/<int:pk>", snapshots.SnapshotView.as_view()),
     path("snapshots/<int:pk>/diff/<int:other>", snapshots.DifferencesView.as_view()),
+    path("snapshots/<int:pk>/replay", snapshots.ReplayView.as_view()),
 ]

@@ -20,7 +20,7 @@ A STEP is an object with one of these:
     {"cut": true}                      end here without an end marker
     {"error": "backend_unreachable", "message": "…"}             fail with the error of this code
 
-Without a `usage` step the words are counted.
+Without a `usage` step words are counted as tokens, and the tools that are offered with them.
 """
 
 import re
@@ -246,7 +246,8 @@ class _Performance:
         if self._usage is None:
             return tokens.estimate(self._request, reply)
         counted = Usage(
-            prompt=sum(len(message.content.split()) for message in self._request.messages),
+            prompt=sum(len(message.content.split()) for message in self._request.messages)
+            + tokens.offered(self._request),
             completion=len(reply.content.split()) + len(reply.thinking.split()),
         )
         given: dict[str, Any] = {name: int(_amount(count)) for name, count in self._usage.items()}

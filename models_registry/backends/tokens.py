@@ -12,15 +12,19 @@ TOKENS_PER_IMAGE = 768  # as Ollama counts them
 def estimate(request: ChatRequest, reply: Reply) -> Usage:
     """Usage of a call from the length of its texts, marked as estimated."""
     said = sum(_message(message) for message in request.messages)
-    offered = sum(_tokens(f"{tool.name} {tool.description} {json.dumps(tool.parameters)}") for tool in request.tools)
     called = sum(_tokens(f"{call.name} {call.arguments or call.raw_arguments}") for call in reply.tool_calls)
     thought = _tokens(reply.thinking)
     return Usage(
-        prompt=said + offered,
+        prompt=said + offered(request),
         completion=_tokens(reply.content) + thought + called,
         reasoning=thought,
         estimated=True,
     )
+
+
+def offered(request: ChatRequest) -> int:
+    """What the tools take of a request."""
+    return sum(_tokens(f"{tool.name} {tool.description} {json.dumps(tool.parameters)}") for tool in request.tools)
 
 
 def _message(message: ChatMessage) -> int:

@@ -1,0 +1,50 @@
+"""What was sent to a model for an answer, made again from the database, exactly."""
+
+from typing import Any
+
+from conversations import history, requests
+from conversations.models import Message, Run
+from maintenance.errors import Refusal
+from models_registry.backends.base import ChatRequest, Timeouts
+
+# They are no part of what was sent.
+_NO_LIMITS = Timeouts(connect=0, first_byte=0, idle=0, total=0)
+
+
+def request_of(message: Message) -> ChatRequest:
+    """The request that this answer of a run came from; its time limits are zero. Raises Refusal, 404.
+
+    It is made of the run's snapshot and of the messages at the positions that were noted: neither changes any more,
+    whatever is said later and whatever becomes of the agent.
+    """
+    note = message.request
+    if message.run is None or "sent" not in note or not hasattr(message.run, "snapshot"):
+        raise Refusal("What was sent for this answer was not noted.", code="not_noted", status_code=404)
+    rows = history.at(message.conversation_id, note["sent"])
+    return requests.again(message.run.snapshot, note, rows, _NO_LIMITS)
+
+
+def shown(run: Run, turn: int) -> dict[str, Any]:
+    """What was sent for the run's answer of this number, 1 being the first. Raises Refusal, 404.
+
+    `exact` is whether the digest that was noted when it was sent fits what is shown.
+    """
+    answers = Message.objects.filter(run=run, role=Message.Role.ASSISTANT).select_related("run__snapshot")
+    message = answers.order_by("position")[turn - 1 : turn].first() if turn > 0 else None
+    if message is None:
+        raise Refusal(f"The run has no answer {turn}.", code="not_found", status_code=404)
+    request, note = request_of(message), message.request
+    taken = run.snapshot
+    return {
+        "run_id": run.pk,
+        "turn": turn,
+        "message_id": message.pk,
+        "snapshot_id": taken.pk,
+        "backend": taken.backend,
+        "model": taken.model,
+        "tool_mode": taken.tool_mode,
+        "request": requests.canonical(request),
+        "sha256": note["sha256"],
+        "exact": requests.digest(request) == note["sha256"],
+        "context": {name: note.get(name) for name in ("trimmed", "shortened", "estimated", "scale", "counted")},
+    }
