@@ -29,6 +29,8 @@ def body(request: ChatRequest) -> Body:
         built["system"] = "\n\n".join(system)
     if output := _output(request):
         built["output_config"] = output
+    if built.get("thinking", {}).get("type") == "enabled" and _began_without_thinking(history):
+        del built["thinking"]
     return built
 
 
@@ -106,6 +108,13 @@ def _last_question(history: Sequence[ChatMessage], bound: bool) -> int:
     return -1
 
 
+def _began_without_thinking(history: Sequence[Body]) -> bool:
+    """Whether the turn that goes on has begun without thinking, which then is refused until it is over."""
+    began = [number for number, message in enumerate(history) if message["role"] == "user" and not _results(message)]
+    said = history[began[-1] + 1 :] if began else history
+    return bool(said) and "thinking" not in said[0]["content"][0]["type"]
+
+
 def _said(message: ChatMessage) -> list[Body]:
     images: list[Body] = [
         {
@@ -126,6 +135,10 @@ def _result(message: ChatMessage, ids: CallIds) -> Body:
     return {"type": "tool_result", "tool_use_id": ids.answered(message), **({"content": answer} if answer else {})}
 
 
+def _results(message: Body) -> list[Body]:
+    return [block for block in message["content"] if block["type"] == "tool_result"]
+
+
 def _calls(message: Body) -> list[Body]:
     return [block for block in message["content"] if block["type"] == "tool_use"]
 
@@ -143,7 +156,7 @@ def _answered(merged: list[Body]) -> list[Body]:
 
 
 def _results_first(asked: Sequence[Body], content: Sequence[Body]) -> list[Body]:
-    results = {block["tool_use_id"]: block for block in content if block["type"] == "tool_result"}
+    results = {block["tool_use_id"]: block for block in _results({"content": content})}
     missing = anthropic_blocks.texts(_NO_ANSWER)
     for call in asked:
         results.setdefault(call["id"], {"type": "tool_result", "tool_use_id": call["id"], "content": missing})

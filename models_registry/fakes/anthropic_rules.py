@@ -70,10 +70,15 @@ def _thinking_faults(body: Body) -> Iterator[str]:
 
 
 def _missing_thinking(messages: list[Body]) -> Iterator[str]:
-    said = [message for message in messages if message["role"] == "assistant"]
-    answering = messages[-1]["content"][0]["type"] == "tool_result"
-    if answering and said and "thinking" not in said[-1]["content"][0]["type"]:
+    """A turn goes on over the answers of tools; it has to have begun with thinking."""
+    asked = [number for number, message in enumerate(messages) if message["role"] == "user" and _asks(message)]
+    said = messages[asked[-1] + 1 :] if asked else messages
+    if said and "thinking" not in said[0]["content"][0]["type"]:
         yield "Expected `thinking` or `redacted_thinking`, but found `tool_use`."
+
+
+def _asks(message: Body) -> bool:
+    return all(block["type"] != "tool_result" for block in message["content"])
 
 
 def _message_faults(messages: list[Body]) -> Iterator[str]:

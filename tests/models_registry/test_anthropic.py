@@ -477,18 +477,28 @@ def test_thinking_without_a_signature_does_not_go_back(server: AnthropicServer, 
     assert (reply.thinking, reply.provider_data) == ("hm", {})
 
 
-def test_the_fake_server_notices_thinking_that_is_missing_or_changed(
-    server: AnthropicServer, backend: AnthropicBackend
-) -> None:
+def test_a_turn_that_began_without_thinking_goes_on_without(server: AnthropicServer, backend: AnthropicBackend) -> None:
+    messages = [*history("a", "b"), ChatMessage(role="assistant", content="Both are done."), asked("And now?")]
+    for seen, thinks in ((messages[:4], False), (messages, True)):
+        body = sent(server, backend, THINKER, messages=seen, tools=TOOLS, config={"think": True})
+        assert ("thinking" in body) is thinks
+
+
+def test_a_turn_that_began_with_thinking_goes_on_with_it(server: AnthropicServer, backend: AnthropicBackend) -> None:
     _, said = thought(server, backend)
-    server.scripts[THINKER] = server.scripts["stub"]
-    after = [answer("a", "f", "one"), answer("b", "g", "two")]
-    changed = {**SIGNED, "thinking": "other"}
-    for kept in ({}, {"anthropic_blocks": [changed]}):
-        messages = [asked(), replace(said, provider_data=kept), *after]
-        config = ModelConfig(model=THINKER, think=True)
-        failed, _ = failure(backend, THINKER, messages=messages, tools=TOOLS, config=config)
-        assert type(failed) is errors.BadRequest
+    more = ChatMessage(role="assistant", tool_calls=[call("c", "f")])
+    messages = [asked(), said, answer("a", "f", "one"), answer("b", "g", "two"), more, answer("c", "f", "three")]
+    body = sent(server, backend, THINKER, messages=messages, tools=TOOLS, config={"think": True})
+    assert body["thinking"]["type"] == "enabled"
+
+
+def test_the_fake_server_notices_thinking_that_was_changed(server: AnthropicServer, backend: AnthropicBackend) -> None:
+    _, said = thought(server, backend)
+    changed = replace(said, provider_data={"anthropic_blocks": [{**SIGNED, "thinking": "other"}]})
+    messages = [asked(), changed, answer("a", "f", "one"), answer("b", "g", "two")]
+    failed, _ = failure(backend, "stub", messages=messages, tools=TOOLS)
+    assert type(failed) is errors.BadRequest
+    assert "signature" in failed.detail
 
 
 @pytest.mark.parametrize(
