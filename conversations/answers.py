@@ -152,6 +152,9 @@ def approve(run: Run, call_id: str, *, by: User, arguments: Mapping[str, Any] | 
     """
     run, call = _to_decide(run, call_id, Approval.APPROVED)
     if call.approval == Approval.APPROVED:
+        if arguments is not None and arguments != call.arguments:
+            said = f"The call {call_id} was approved with other arguments."
+            raise _refusal(run.conversation, said, "already_answered")
         return run
     tool = toolbox.of_snapshot(run.snapshot)[call.name]
     if arguments is not None and (fault := tool.fault(arguments)):

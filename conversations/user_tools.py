@@ -9,16 +9,18 @@ import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
 
+from conversations import tool_secrets
 from conversations.models import Tool
 from conversations.system_tools.base import Caller, ToolFailed, fetch
 from maintenance import outbound
-from models_registry import keys
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_-]{1,64})\}")
+# A part of a path that stands for another part.
+DOTS = re.compile(r"/\.\.?(?:/|\Z)")
 IN_QUERY = (Tool.Method.GET, Tool.Method.DELETE)
 
 
@@ -30,7 +32,7 @@ def call(tool_id: int, arguments: Mapping[str, Any], caller: Caller) -> str:
     url, body = request_of(tool, arguments)
     secrets = _secret_headers(tool)
     headers = {**tool.headers, **secrets}
-    if body is not None:
+    if body is not None and "content-type" not in {name.lower() for name in headers}:
         headers["Content-Type"] = "application/json"
     seconds, limit = tool.timeout_seconds, settings.TOOL_RESULT_MAX_BYTES
     answer = fetch(caller, tool.method, url, headers=headers, body=body, timeout_seconds=seconds, max_bytes=limit)
@@ -38,12 +40,14 @@ def call(tool_id: int, arguments: Mapping[str, Any], caller: Caller) -> str:
 
 
 def request_of(tool: Tool, arguments: Mapping[str, Any]) -> tuple[str, bytes | None]:
-    """The URL and the body that these arguments make. Raises ToolFailed for an argument that the URL needs."""
+    """The URL and the body that these arguments make. Raises ToolFailed where one is missing, or changes the path."""
     named = PLACEHOLDER.findall(tool.url)
     missing = [name for name in named if name not in arguments]
     if missing:
         raise ToolFailed(f"the URL needs the argument {missing[0]}.")
     url = PLACEHOLDER.sub(lambda found: quote(_plain(arguments[found[1]]), safe=""), tool.url)
+    if DOTS.search(urlsplit(url).path) and not DOTS.search(urlsplit(tool.url).path):
+        raise ToolFailed("an argument would change the path of the URL.")
     rest = {name: value for name, value in arguments.items() if name not in named}
     if tool.method not in IN_QUERY:
         return url, json.dumps(rest).encode()
@@ -59,10 +63,9 @@ def _plain(value: Any) -> str:
 
 def _secret_headers(tool: Tool) -> dict[str, str]:
     try:
-        stored = keys.decrypt(tool.encrypted_headers)
-    except keys.Unreadable:
+        return tool_secrets.headers(tool)
+    except tool_secrets.Unreadable:
         raise ToolFailed("the tool's secret headers cannot be read any more; its owner must set them anew.") from None
-    return dict(json.loads(stored)) if stored else {}
 
 
 def _text(answer: outbound.Answer, secrets: Iterable[str]) -> str:

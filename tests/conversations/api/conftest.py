@@ -4,8 +4,10 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from conversations.models import Conversation, Message, Run, Snapshot, ToolCall
+from conversations.models import Agent, Conversation, Message, Run, Snapshot, ToolCall
 from maintenance.http import UserThrottle
+from tests.conversations.scripts import turns
+from tests.queue import drain
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +47,38 @@ def ended_run(conversation: Conversation, *, answer: str = "Hello.", **columns: 
 @pytest.fixture
 def run(conversation: Conversation) -> Run:
     return ended_run(conversation)
+
+
+LOOK = {
+    "name": "look",
+    "description": "Look at a file.",
+    "parameters": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
+}
+
+
+@pytest.fixture
+def scripted(conversation: Conversation) -> Agent:
+    """The conversation's agent, whose model does what it is told; the client brings along `look` and `peek`."""
+    conversation.client_tool_schemas = [LOOK, {**LOOK, "name": "peek"}]
+    conversation.save()
+    agent = conversation.agent
+    agent.model_config = {"model": "script"}
+    agent.save()
+    return agent
+
+
+def of(conversation: Conversation, tail: str) -> str:
+    return f"/api/v1/conversations/{conversation.pk}/{tail}"
+
+
+def ask(api: APIClient, conversation: Conversation, *each: list[dict[str, Any]]) -> Run:
+    """Post what makes the model do this, turn by turn, and let the workers work as far as they can."""
+    answer = api.post(of(conversation, "messages"), {"content": turns(*each)})
+    assert answer.status_code == 202, answer.json()
+    drain()
+    return Run.objects.get(pk=answer.json()["run_id"])
+
+
+def calls_of(api: APIClient, conversation: Conversation) -> list[str]:
+    """The ids of the calls that the client is asked to answer."""
+    return [call["call_id"] for call in api.get(of(conversation, "status")).json().get("tool_requests", [])]

@@ -83,6 +83,35 @@ class TestPosting:
         assert list(Run.objects.values_list("status", flat=True)) == ["queued", "pending"]
         assert Message.objects.get(content="Second").position is None
 
+    def test_a_steering_message_joins_the_run_that_is_open(self, api: APIClient, conversation: Conversation) -> None:
+        first = say(api, conversation).json()
+        second = say(api, conversation, "Shorter, please.", on_busy="steer")
+        message = Message.objects.get(content="Shorter, please.")
+        assert second.status_code == 202
+        assert second.json() == {**first, "message_id": message.pk}
+        assert (message.run_id, message.position) == (first["run_id"], None)
+        assert Run.objects.count() == 1
+
+    def test_an_interrupting_message_ends_the_run_before_it(self, api: APIClient, conversation: Conversation) -> None:
+        say(api, conversation)
+        second = say(api, conversation, "Stop that.", on_busy="interrupt").json()
+        assert list(Run.objects.values_list("status", flat=True)) == ["cancelled", "queued"]
+        assert Run.objects.get(status="queued").pk == second["run_id"]
+
+    def test_without_a_word_the_agents_way_counts(self, api: APIClient, conversation: Conversation) -> None:
+        for on_busy, code in (("reject", 409), ("steer", 202), ("enqueue", 202), ("interrupt", 202)):
+            answer = api.patch(f"/api/v1/agents/{conversation.agent_id}", {"on_busy": on_busy})
+            assert answer.json()["on_busy"] == on_busy
+            say(api, conversation, on_busy="enqueue")
+            assert say(api, conversation).status_code == code
+        assert list(say(api, conversation, on_busy="never").json()["errors"]) == ["on_busy"]
+
+    def test_f51_steering_messages_have_a_limit_too(
+        self, api: APIClient, conversation: Conversation, settings: Any
+    ) -> None:
+        settings.RUN_PENDING_MAX = 1
+        assert [say(api, conversation, on_busy="steer").status_code for _ in range(3)] == [202, 202, 429]
+
     def test_f02_too_many_that_wait_are_refused(
         self, api: APIClient, conversation: Conversation, settings: Any
     ) -> None:
