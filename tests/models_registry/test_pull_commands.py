@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from maintenance.models import AuditEntry
 from models_registry import errors, pulls
@@ -37,6 +38,7 @@ def worker() -> Iterator[None]:
 
     def run() -> None:
         eventually(lambda: Pull.objects.filter(status="queued").exists() and bool(drain()))
+        connection.close()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

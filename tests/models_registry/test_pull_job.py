@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 
 from maintenance import attempts, executor, outbox, progress, streams
 from maintenance.attempts import Ending
@@ -22,7 +23,7 @@ from tests.services import Valkey
 from tests.waiting import eventually
 
 __all__ = ["warehouse"]
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases]
 Status = Pull.Status
 Work = Callable[[], list[str]]
 
@@ -42,7 +43,12 @@ def start(user: User, model: str = "llama3") -> Pull:
 @contextmanager
 def under_way() -> Iterator[threading.Thread]:
     """The next job runs in a thread, as in another process."""
-    thread = threading.Thread(target=drain, daemon=True)
+
+    def run() -> None:
+        drain()
+        connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     yield thread
     thread.join(10)

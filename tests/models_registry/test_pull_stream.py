@@ -20,7 +20,7 @@ from tests.models_registry.pull_fixtures import PULLS, fresh, warehouse
 from tests.services import Valkey
 
 __all__ = ["warehouse"]
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases]
 Status = Pull.Status
 
 

@@ -22,7 +22,7 @@ from tests.models_registry.pull_fixtures import PULLS, fresh, warehouse
 from tests.services import Valkey
 
 __all__ = ["warehouse"]
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.databases]
 Status = Pull.Status
 
 
