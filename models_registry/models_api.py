@@ -136,7 +136,7 @@ def _demand(request: Request, permission: str) -> None:
 
 def _known_model(chosen: BackendSettings, model: str) -> Shape:
     """Raises Refusal, 404."""
-    row = records.named(chosen.name, model).first()
+    row = records.known(chosen.name, model)
     if row is not None:
         return _model(chosen, row.name, row, detailed=True)
     listed = () if Model.objects.filter(backend=chosen.name).exists() else _seen(chosen).models

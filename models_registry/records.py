@@ -2,11 +2,15 @@
 
 Nothing is cached here. A turn asks one statement, which finds a backend and the window of its model by unique indexes;
 a cache would have to ask the database whether it still holds, which costs as much. So a key that is changed, or a
-backend that is disabled, counts for the next turn in every process.
+backend that is disabled, counts for the next turn in every process. Whoever looks at many agents at once says so by
+`remembering`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from django.db.models import OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Concat, NullIf
@@ -25,6 +29,8 @@ BASE_URLS: Mapping[str, str] = {
 }
 TOOLS = "tools"  # among a model's capabilities
 LATEST = ":latest"  # what a name without a tag means to Ollama
+T = TypeVar("T")
+_remembered: ContextVar[dict[Hashable, Any] | None] = ContextVar("remembered", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,26 @@ class Window:
     calls_tools: bool | None = None
 
 
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Inside, what was asked of a backend or a model is not asked again: many agents share a few of them."""
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
+def _once(key: Hashable, ask: Callable[[], T]) -> T:
+    remembered = _remembered.get()
+    if remembered is None:
+        return ask()
+    if key not in remembered:
+        remembered[key] = ask()
+    found: T = remembered[key]
+    return found
+
+
 def enabled() -> dict[str, BackendSettings]:
     """By name. One query."""
     return {record.name: settings_of(record) for record in BackendRecord.objects.filter(enabled=True)}
@@ -49,6 +75,10 @@ def find(name: str, model: str = "") -> tuple[BackendSettings, Window] | None:
 
     Without a name it is the first one.
     """
+    return _once(("find", name, model), lambda: _find(name, model))
+
+
+def _find(name: str, model: str) -> tuple[BackendSettings, Window] | None:
     asked = Coalesce(NullIf(Value(model), Value("")), OuterRef("model"))
     found = Model.objects.filter(backend=OuterRef("name"), name__in=[asked, Concat(asked, Value(LATEST))])
     backends = BackendRecord.objects.filter(enabled=True)
@@ -64,8 +94,18 @@ def find(name: str, model: str = "") -> tuple[BackendSettings, Window] | None:
 
 def window(backend: str, model: str) -> Window:
     """The window of a model of a backend. One query."""
-    found = named(backend, model).values_list("context_length", "loaded_context_length", "capabilities").first()
-    return _window(*found) if found else Window()
+    found = known(backend, model)
+    return _window(found.context_length, found.loaded_context_length, found.capabilities) if found else Window()
+
+
+def known(backend: str, model: str) -> Model | None:
+    """What is stored of the model that a name means, the exact one first. One query."""
+    return _once(("known", backend, model), lambda: named(backend, model).first())
+
+
+def is_synced(backend: str) -> bool:
+    """Whether anything is stored of the backend's models. One query."""
+    return _once(("synced", backend), lambda: Model.objects.filter(backend=backend).exists())
 
 
 def _window(most: int | None, loaded: int | None, capabilities: Sequence[str] | None) -> Window:

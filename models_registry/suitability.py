@@ -3,7 +3,7 @@
 from models_registry import records
 from models_registry.catalog import NATIVE, Resolved
 from models_registry.config import ConfigWarning
-from models_registry.models import Driver, Model
+from models_registry.models import Driver
 
 
 def warnings(resolved: Resolved) -> list[ConfigWarning]:
@@ -11,10 +11,10 @@ def warnings(resolved: Resolved) -> list[ConfigWarning]:
     backend, model = resolved.name, resolved.config.model
     if resolved.backend.driver == Driver.FAKE:
         return []  # it has no server that could lack something
-    row = records.named(backend, model).only("capabilities").first()
+    row = records.known(backend, model)
     if row is None:
-        synced = Model.objects.filter(backend=backend).exists()
-        return [_warning("model_config", f"{backend} does not list the model {model}.")] if synced else []
+        missed = f"{backend} does not list the model {model}."
+        return [_warning("model_config", missed)] if records.is_synced(backend) else []
     if resolved.tool_mode == NATIVE and row.capabilities is not None and records.TOOLS not in row.capabilities:
         return [_warning("tool_mode", f"{model} cannot call tools by itself: choose json_schema to use tools with it.")]
     return []

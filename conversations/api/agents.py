@@ -15,6 +15,7 @@ from maintenance.access.authentication import user_of
 from maintenance.access.idempotency import idempotent
 from maintenance.access.permissions import MANAGED
 from maintenance.http.serializers import Body, JSONObject, Number
+from models_registry import records
 
 TOOLS_MAX = 64
 
@@ -111,6 +112,10 @@ class AgentsView(generics.ListAPIView[Agent]):
 
     def get_queryset(self) -> QuerySet[Agent]:
         return agents_of(self.request)
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        with records.remembering():
+            return super().list(request, *args, **kwargs)
 
     @extend_schema(request=AgentBody, responses={201: AgentSerializer})
     @idempotent

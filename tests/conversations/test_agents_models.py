@@ -1,5 +1,6 @@
 """What an agent's owner is told of its model, as far as the registry knows it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -65,6 +66,20 @@ def test_f28_a_window_that_is_smaller_than_configured_is_a_warning(llama: Agent,
     [warning] = api.get(f"/api/v1/agents/{llama.pk}").json()["warnings"]
     assert (warning["field"], warning["given"], warning["used"]) == ("context_length", 32_768, 8192)
     assert warning["message"] == "The model's window is 8192 tokens."
+
+
+def test_many_agents_with_the_same_model_ask_for_it_once(
+    llama: Agent, api: APIClient, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    listed("llama", capabilities=["completion"])
+    for number in range(5):
+        Agent.objects.create(
+            user=llama.user, name="More", slug=f"more-{number}", ai_backend="vllm", model_config=llama.model_config,
+            tool_mode=llama.tool_mode,
+        )  # fmt: skip
+    with django_assert_num_queries(7):  # count, agents, their links, prompts, tools; the backend, the model
+        body = api.get("/api/v1/agents").json()
+    assert [len(agent["warnings"]) for agent in body["data"]] == [1] * 6
 
 
 def test_the_page_of_the_agent_shows_it(llama: Agent, bob: Any) -> None:
