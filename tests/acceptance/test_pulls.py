@@ -159,6 +159,22 @@ def test_a_drain_hands_the_pull_back_and_it_goes_on(pulling: Workers, ollama: Ol
     assert any(name.startswith("pull-slow") for name in ollama.installed)
 
 
+def test_a_drain_and_a_cancel_do_not_wait_for_a_silent_server(pulling: Workers, alice: User) -> None:
+    drained, cancelled = start(alice, "pull-silent"), start(alice, "pull-stall")
+    eventually(lambda: fresh(drained).completed_bytes > 0)
+    began = time.monotonic()
+    assert pulling.stop() == 0
+    assert time.monotonic() - began < 5
+    assert fresh(drained).status == Status.QUEUED
+    pulling.start()
+    eventually(lambda: fresh(drained).status == Status.RUNNING)
+    pulls.cancel(fresh(drained), alice)
+    eventually(lambda: fresh(drained).status == Status.CANCELLED, within=2)
+    eventually(lambda: fresh(cancelled).status == Status.RUNNING)  # its turn has come
+    pulls.cancel(fresh(cancelled), alice)
+    eventually(lambda: fresh(cancelled).status == Status.CANCELLED, within=2)
+
+
 def test_a_cancel_frees_the_server_within_a_second(
     pulling: Workers, ollama: OllamaServer, web: Web, alice: User
 ) -> None:

@@ -20,6 +20,7 @@ from models_registry.models import Pull
 from tests.models_registry.downloads import Warehouse
 from tests.models_registry.pull_fixtures import PULLS, fresh, warehouse
 from tests.services import Valkey
+from tests.source import ROOT, rows
 
 __all__ = ["warehouse"]
 pytestmark = [pytest.mark.django_db, pytest.mark.databases]
@@ -254,3 +255,8 @@ def test_pulls_work_without_redis(warehouse: Warehouse, operator: APIClient, val
     valkey.stop()
     pull_id = post(operator).json()["pull_id"]
     assert operator.post(f"{PULLS}/{pull_id}/cancel").json()["status"] == "cancelled"
+
+
+def test_the_states_of_a_pull_are_documented() -> None:
+    document = ROOT / "docs" / "models.md"
+    assert [row[0].strip("`") for row in rows(document, "States of a pull")] == [status.value for status in Status]
