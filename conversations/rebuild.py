@@ -29,10 +29,11 @@ def shown(run: Run, turn: int) -> dict[str, Any]:
 
     `exact` is whether the digest that was noted when it was sent fits what is shown.
     """
-    answers = Message.objects.filter(run=run, role=Message.Role.ASSISTANT).select_related("run__snapshot")
-    message = answers.order_by("position")[turn - 1 : turn].first() if turn > 0 else None
-    if message is None:
-        raise Refusal(f"The run has no answer {turn}.", code="not_found", status_code=404)
+    rows = Message.objects.filter(run=run, role=Message.Role.ASSISTANT).select_related("run__snapshot")
+    answers = list(rows.order_by("position"))
+    if not 0 < turn <= len(answers):
+        raise Refusal("The run has no answer of this number.", code="not_found", status_code=404)
+    message = answers[turn - 1]
     request, note = request_of(message), message.request
     taken = run.snapshot
     return {

@@ -34,13 +34,17 @@ def ended_run(conversation: Conversation, *, answer: str = "Hello.", **columns: 
     run = Run.objects.create(
         conversation=conversation, user_message=question, **{"status": "completed", "turn_count": 1, **columns}
     )
+    note = {"sent": [[position + 1, position + 1]], "shortened": {}, "trimmed": 0, "sha256": "noted"}
     said = Message.objects.create(
-        conversation=conversation, run=run, position=position + 2, role="assistant", content=answer
+        conversation=conversation, run=run, position=position + 2, role="assistant", content=answer, request=note
     )
     ToolCall.objects.create(
         message=said, run=run, call_id="c1", name="look", kind="client", status="succeeded", result="seen"
     )
-    Snapshot.objects.create(run=run, agent_name="Parrot", system_prompt="You are Parrot.", backend="fake", model="echo")
+    Snapshot.objects.create(
+        run=run, agent_name="Parrot", system_prompt="You are Parrot.", backend="fake", model="echo",
+        config={"model": "echo"},
+    )  # fmt: skip
     return run
 
 

@@ -16,7 +16,7 @@ CONVERSATIONS = "/api/v1/conversations"
 SHAPE = {
     "id", "agent_id", "user_id", "agent", "title", "status", "waiting_for", "pending_tool_request", "approvals",
     "metadata", "turn_count", "total_tokens", "token_usage", "active_run", "client_type", "client_tool_schemas",
-    "started_at", "last_activity_at", "completed_at", "created_at", "updated_at",
+    "forked_from_id", "forked_at", "started_at", "last_activity_at", "completed_at", "created_at", "updated_at",
 }  # fmt: skip
 MESSAGE = {
     "id", "position", "role", "name", "content", "thinking", "status", "token_count", "tool_calls", "tool_call_id",

@@ -79,7 +79,11 @@ class TestSnapshots:
     def test_two_that_are_alike_have_no_differences(self, api: APIClient, run: Run) -> None:
         other = ended_run(run.conversation).snapshot
         body = api.get(f"/api/v1/snapshots/{run.snapshot.pk}/diff/{other.pk}").json()
+        runs = body.pop("runs")
         assert body == {"snapshot_id": run.snapshot.pk, "other_id": other.pk, "same": True, "changes": {}}
+        assert [(one["run_id"], one["status"], one["turn_count"]) for one in runs] == [
+            (run.pk, "completed", 1), (other.run_id, "completed", 1),
+        ]  # fmt: skip
 
     def test_differences_are_named(self, api: APIClient, run: Run) -> None:
         other = ended_run(run.conversation).snapshot
@@ -91,3 +95,10 @@ class TestSnapshots:
         assert changes["model"] == {"from": "echo", "to": "other"}
         assert '+  "temperature": 1' in changes["config"]["diff"]
         assert "+Be kind." in changes["system_prompt"]["diff"]
+        assert (changes["system_prompt"]["added"], changes["system_prompt"]["removed"]) == (2, 1)
+
+    def test_different_answers_are_a_difference(self, api: APIClient, run: Run) -> None:
+        other = ended_run(run.conversation, answer="Good day.").snapshot
+        body = api.get(f"/api/v1/snapshots/{run.snapshot.pk}/diff/{other.pk}").json()
+        assert (body["same"], list(body["changes"])) == (False, ["answer"])
+        assert body["changes"]["answer"]["diff"][-2:] == ["-Hello.", "+Good day."]

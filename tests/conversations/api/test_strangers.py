@@ -39,11 +39,15 @@ MATRIX: list[tuple[str, str, Any]] = [
     ("post", "conversations/<conversation>/tool-results", {"call_id": "c1", "success": True, "output": "seen"}),
     ("post", "conversations/<conversation>/stop", None),
     ("get", "conversations/<conversation>/runs", None),
+    ("post", "conversations/<conversation>/fork", {"position": 1}),
     ("get", "runs/<run>", None),
+    ("post", "runs/<run>/regenerate", None),
+    ("get", "runs/<run>/turns/<turn>/request", None),
     ("post", "runs/<run>/retry", None),
     ("post", "runs/<run>/approve", {"call_id": "c1", "decision": "approve"}),
     ("get", "snapshots/<snapshot>", None),
     ("get", "snapshots/<snapshot>/diff/<snapshot>", None),
+    ("post", "snapshots/<snapshot>/replay", {}),
     ("delete", "auth/tokens/<token>", None),
 ]
 
@@ -57,6 +61,7 @@ def addresses(agent: Agent, prompt: SystemPrompt, conversation: Conversation, ru
         "run": run.pk,
         "tool": Tool.objects.create(user=agent.user, name="weather", kind="client", parameters={"type": "object"}).pk,
         "snapshot": run.snapshot.pk,
+        "turn": 1,
         "token": tokens.issue(agent.user, "mine")[0].pk,
     }
 
