@@ -20,13 +20,13 @@ class Transcript:
         self._raw = write
         self._dims = dims
         self._kind = CONTENT
+        self._at_line_start = True
 
     def take(self, frame: Frame) -> None:
         if frame.event == "text_chunk":
             self._say(frame.data["type"], frame.data["chunk"])
-        elif frame.event == "attempt_started" and self.text:
-            self.text = ""
-            self._write("\n[its worker was lost; the answer begins again]\n")
+        elif frame.event == "attempt_started":
+            self._discard(frame.data["discard_from"])
         elif frame.event == "model_loading":
             self._write(f"[loading {frame.data['model']}]\n")
         elif frame.event == "tool_executing":
@@ -34,6 +34,22 @@ class Transcript:
             self._write(f"[{_name_of(frame.data)}]\n")
         elif frame.event in TERMINAL:
             self._finish(frame)
+
+    def complete(self, text: str) -> None:
+        """Say what is missing of the whole answer, where more was said while nobody listened."""
+        if text.startswith(self.text) and len(text) > len(self.text):
+            self._say(CONTENT, text[len(self.text) :])
+
+    def pause(self) -> None:
+        """Begin a new line where something else is said in between."""
+        self._turn_to(CONTENT)
+        if not self._at_line_start:
+            self._write("\n")
+
+    def _discard(self, offset: int) -> None:
+        if len(self.text) > offset:
+            self.text = self.text[:offset]
+            self._write("\n[its worker was lost; the answer begins again]\n")
 
     def _say(self, kind: str, chunk: str) -> None:
         if kind == CONTENT:
@@ -58,7 +74,9 @@ class Transcript:
 
     def _write(self, text: str) -> None:
         # What a model says must not control the terminal.
-        self._raw("".join(letter for letter in text if letter.isprintable() or letter in "\n\t"))
+        shown = "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
+        self._at_line_start = shown.endswith("\n") if shown else self._at_line_start
+        self._raw(shown)
 
 
 def _name_of(data: Mapping[str, Any]) -> str:

@@ -16,10 +16,10 @@ from django.db import connections
 
 from conversations.frames import Frame
 from conversations.management.transcript import DIM, PLAIN, Transcript
-from conversations.models import Agent, Conversation, Run
+from conversations.models import Agent, Conversation, Run, TodoItem, Tool
 from maintenance import broker
 from maintenance.worker import make_worker
-from tests.conversations.scripts import fail, say, script, think, wait
+from tests.conversations.scripts import call, fail, say, script, think, turns, wait
 from tests.maintenance.commands import manage
 from tests.queue import drain
 from tests.services import Valkey
@@ -109,6 +109,79 @@ def test_without_a_message_each_line_is_answered_in_one_conversation(
     assert Conversation.objects.get().runs.count() == 2
 
 
+class Terminal(StringIO):
+    """What somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def with_tools(agent: Agent) -> None:
+    """The agent may ask its client to look, and has to ask before it adds to its list."""
+    looking = Tool.objects.create(user=agent.user, name="look", kind="client", parameters={"type": "object"})
+    agent.tools.add(looking)
+    agent.approvals = {"todo_add": "always"}
+    agent.save()
+
+
+LOOKS = turns([say("Let me see. "), call("look", path="a"), call("look", path="b")], [say("Seen.")])
+ADDS = turns([call("todo_add", item="rice"), call("todo_add", item="tea")], [say("Done.")])
+
+
+def test_results_of_the_clients_tools_are_typed(with_tools: None, stack: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("one\ntwo\n"))
+    said = manage("chat", "parrot", LOOKS)
+    assert (said.code, said.out) == (0, "Let me see. \nSeen.\n")
+    assert 'look {"path": "a"}' in said.err
+    made = Run.objects.get().tool_calls.order_by("position")
+    assert list(made.values_list("status", "result")) == [("succeeded", "one"), ("succeeded", "two")]
+
+
+def test_an_empty_line_refuses_a_call_and_ends_the_answer(
+    with_tools: None, stack: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("\n"))
+    said = manage("chat", "parrot", LOOKS)
+    assert (said.code, said.out) == (0, "Let me see. \n\n")
+    run = Run.objects.get()
+    assert run.status == "completed"
+    assert sorted(run.tool_calls.values_list("status", flat=True)) == ["cancelled", "refused"]
+
+
+def test_approvals_are_asked_for_one_by_one(with_tools: None, stack: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("y\nn\n"))
+    said = manage("chat", "parrot", ADDS)
+    assert (said.code, said.out.splitlines()[-1]) == (0, "Done.")
+    assert said.err.count("Allow it?") == 2
+    run = Run.objects.get()
+    assert list(run.tool_calls.order_by("position").values_list("approval", flat=True)) == ["approved", "denied"]
+    assert list(TodoItem.objects.values_list("item", flat=True)) == ["rice"]
+
+
+def test_where_nobody_is_at_the_terminal_it_refuses_and_says_so(with_tools: None, stack: None) -> None:
+    for message in (LOOKS, ADDS):
+        said = manage("chat", "parrot", message)
+        assert said.code == 1
+        assert "Nobody is at this terminal" in said.err
+    said = manage("chat", "parrot", LOOKS, "--json")
+    assert (said.code, said.value["status"], said.value["text"]) == (1, "completed", "Let me see. ")
+    assert not Run.objects.exclude(status="completed").exists()
+    assert not TodoItem.objects.exists()
+
+
+def test_ctrl_c_at_a_question_stops_the_run(with_tools: None, stack: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Terminal):
+        def readline(self, size: int | None = -1) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Interrupted())
+    for message in (LOOKS, ADDS):
+        said = manage("chat", "parrot", message)
+        assert (said.code, Run.objects.latest("pk").status) == (130, "cancelled")
+        assert "Stopped" in said.err
+
+
 def test_ctrl_c_stops_the_run_and_keeps_its_text(stack: None) -> None:
     def interrupt() -> None:
         try:
@@ -176,6 +249,16 @@ def test_thinking_is_dimmed_at_a_terminal_and_left_out_elsewhere() -> None:
         told.take(frame("text_chunk", type="content", chunk="Yes."))
         told.take(frame("completed"))
         assert text() == expected
+
+
+def test_what_was_said_while_nobody_listened_is_said_at_the_end() -> None:
+    told, text = transcript(False)
+    told.take(frame("text_chunk", type="content", chunk="Let me see. "))
+    told.pause()
+    told.complete("Let me see. Seen.")
+    told.complete("Let me see. Seen.")
+    told.take(frame("completed", messages=[{"content": "Seen."}]))
+    assert text() == "Let me see. \nSeen.\n"
 
 
 def test_what_a_model_says_does_not_control_the_terminal() -> None:

@@ -1,5 +1,6 @@
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -9,10 +10,11 @@ from django.db.models import Q
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from conversations import runs
-from conversations.frames import Frame
+from conversations import resumption, runs
+from conversations.frames import CONTENT, TERMINAL, Frame
 from conversations.listening import listen
 from conversations.management.interrupts import Interrupts
+from conversations.management.questions import Questions
 from conversations.management.transcript import Transcript
 from conversations.models import Agent, Conversation, Run
 from maintenance import roster
@@ -31,7 +33,10 @@ class Command(OperatorCommand):
     """Uses the domain's verbs and reads the event stream itself: that needs neither a token nor the web process, and
     is the same code that serves clients."""
 
-    help = "Talk to an agent in the terminal. Ctrl-C stops the answer and keeps what was said."
+    help = (
+        "Talk to an agent in the terminal. Ctrl-C stops the answer and keeps what was said. You are asked for what the "
+        "agent wants of its client, and whether it may call what needs an approval."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("agent", metavar="AGENT", help="its slug, id or name")
@@ -59,10 +64,7 @@ class Command(OperatorCommand):
         if at_terminal:
             self.note(f"You talk to {conversation.agent.name}. Ctrl-C stops an answer, Ctrl-D ends.")
         while True:
-            if at_terminal:
-                self.stderr.write("> ", style_func=str, ending="")
-                self.stderr.flush()
-            line = sys.stdin.readline()
+            line = self._ask("> ") if at_terminal else sys.stdin.readline()
             if not line:
                 return 0
             if line.strip():
@@ -72,24 +74,53 @@ class Command(OperatorCommand):
         run = runs.start(conversation, message)
         dims = self.stdout.isatty() and not options["no_color"]
         transcript = Transcript((lambda text: None) if options["json"] else self._write, dims=dims)
-        with Interrupts() as interrupts:
-            self._follow(run, transcript, interrupts)
-        if transcript.end is None:
-            runs.stop(run)
-            raise CommandError("The agent asks for a tool of its client, and this command has none.")
-        return self._conclude(run, transcript.end, transcript.text, options)
+        is_attended = sys.stdin.isatty() and not options["json"]
+        questions = Questions(conversation.user, self._ask if is_attended else None, self.note)
+        frames = listen(conversation)
+        while transcript.end is None:
+            with Interrupts() as interrupts:
+                is_over = self._follow(run, frames, transcript, interrupts)
+            if transcript.end is None:
+                transcript.pause()
+                self._put(questions, run)
+                frames = listen(conversation) if is_over else frames
+        code = self._conclude(run, transcript.end, transcript.text, options)
+        return code or int(questions.refused)
 
-    def _follow(self, run: Run, transcript: Transcript, interrupts: Interrupts) -> None:
+    def _put(self, questions: Questions, run: Run) -> None:
+        if not Run.objects.filter(pk=run.pk).exists():
+            raise CommandError("The conversation was deleted.")
+        try:
+            questions.put(run)
+        except KeyboardInterrupt:
+            runs.stop(run)
+
+    def _follow(self, run: Run, frames: Iterator[Frame | None], transcript: Transcript, interrupts: Interrupts) -> bool:
+        """Until the answer has ended or something is asked. True where there is nothing more to come of `frames`."""
         began, said, stopped = time.monotonic(), False, False
-        for frame in listen(run.conversation):
+        for frame in frames:
             if interrupts.wanted and not stopped:
                 stopped = True
                 runs.stop(run)
+            if frame and frame.event == "approval_request":
+                return False
             if frame:
-                transcript.take(frame)
+                self._take(run, frame, transcript)
             elif not said and not transcript.text and time.monotonic() - began > PATIENCE_SECONDS:
                 said = True
                 self.note("Still waiting: every worker may be busy, or the model is being loaded.")
+        return True
+
+    def _take(self, run: Run, frame: Frame, transcript: Transcript) -> None:
+        if frame.event in TERMINAL and (stored := resumption.stored(run.pk)):
+            transcript.complete(stored.text[CONTENT])
+        transcript.take(frame)
+
+    def _ask(self, prompt: str) -> str:
+        """A line from the terminal; nothing where it is at its end."""
+        self.stderr.write(prompt, style_func=str, ending="")
+        self.stderr.flush()
+        return sys.stdin.readline()
 
     def _conclude(self, run: Run, end: Frame, text: str, options: dict[str, Any]) -> int:
         told = {
