@@ -96,7 +96,8 @@ def _facts(run: Run) -> Mapping[str, str]:
         "Prompt": f"{about}{run.prompt_tokens:,}" if run.prompt_tokens else "",
         "Answer": f"{about}{run.completion_tokens:,}" if run.completion_tokens else "",
         "Speed": _speed(run),
-        "Left out": f"{run.context_trimmed} messages" if run.context_trimmed else "",
+        "Left out or shortened": f"{run.context_trimmed} messages" if run.context_trimmed else "",
+        "Warning": " ".join(warning["message"] for warning in run.warnings),
     }
 
 
