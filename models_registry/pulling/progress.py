@@ -118,9 +118,12 @@ class Progress:
 
 
 def _grown(known: Layer, line: PullProgress) -> Layer:
-    total = max(known.total, _bytes(line.total))
-    completed = max(known.completed, _bytes(line.completed))
-    return replace(known, total=total, completed=min(completed, total) if total else completed)
+    total, completed = max(known.total, _bytes(line.total)), max(known.completed, _bytes(line.completed))
+    if total:
+        # A size that is told late may be less than what came already.
+        total = max(total, known.completed)
+        completed = min(completed, total)
+    return replace(known, total=total, completed=completed)
 
 
 def _bytes(value: int | None) -> int:

@@ -23,7 +23,7 @@ LINES = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(lines=LINES, begun_at=st.floats(min_value=0, max_value=99))
 def test_whatever_the_server_says_nothing_falls_and_nothing_is_negative(
     lines: list[tuple[PullProgress, float]], begun_at: float
@@ -85,3 +85,10 @@ def test_a_server_without_end_fills_no_memory() -> None:
         progress.take(layer(str(number), BYTES_MAX, BYTES_MAX), 1)
     assert len(progress.layers) == LAYERS_MAX
     assert progress.total < 2**63
+
+
+def test_a_size_that_is_told_late_takes_nothing_back() -> None:
+    progress = Progress()
+    for line in (layer("a", None, 2), layer("a", 1)):
+        progress.take(line, 1)
+    assert progress.layers == [{"digest": "sha256:a", "total": 2, "completed": 2}]
