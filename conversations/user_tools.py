@@ -6,7 +6,7 @@ and into a JSON body otherwise. The request goes out by `maintenance.outbound`, 
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -21,6 +21,8 @@ from maintenance import outbound
 PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_-]{1,64})\}")
 # A part of a path that stands for another part.
 DOTS = re.compile(r"/\.\.?(?:/|\Z)")
+# What is shorter is rather a word that an answer may hold anyway.
+BARE_SECRET_LETTERS = 6
 IN_QUERY = (Tool.Method.GET, Tool.Method.DELETE)
 
 
@@ -72,9 +74,18 @@ def _text(answer: outbound.Answer, secrets: Iterable[str]) -> str:
     """What the model gets. Raises ToolFailed for a status of 400 and more, with the body, which often says why."""
     text = answer.body.decode(errors="replace").replace("\x00", "\ufffd")
     for secret in filter(None, secrets):  # some servers repeat what they were sent
-        text = text.replace(secret, "[secret]")
+        for spelling in _spellings(secret):
+            text = text.replace(spelling, "[secret]")
     if answer.truncated:
         text += f"\n[cut: the answer is longer than {len(answer.body)} bytes]"
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise ToolFailed(f"HTTP {answer.status}: {text}")
     return text or f"HTTP {answer.status}, without a body."
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """The value of a header, as text and inside JSON; and the same of what follows its scheme, such as `Bearer`."""
+    bare = secret.rpartition(" ")[2]
+    for one in (secret, bare) if len(bare) >= BARE_SECRET_LETTERS else (secret,):
+        yield one
+        yield json.dumps(one)[1:-1]

@@ -13,7 +13,7 @@ from maintenance.http.serializers import JSONObject
 
 
 class ClientTool(serializers.Serializer[Any]):
-    name = serializers.RegexField(f"^{tool_schemas.NAME.pattern}\\Z")
+    name = serializers.RegexField(f"^{tool_schemas.NAME.pattern}$")
     description = serializers.CharField(max_length=20_000, allow_blank=True, default="")
     parameters = JSONObject(limit=256 * 1024, required=False)
 

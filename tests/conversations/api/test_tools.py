@@ -281,6 +281,23 @@ def test_a_secret_header_reaches_its_server_and_nobody_else(
     assert Run.objects.get().status == "completed"
 
 
+def test_a_server_that_repeats_the_key_alone_tells_it_nobody(
+    api: APIClient, conversation: Conversation, scripted: Agent, settings: Any, transactional_db: None
+) -> None:
+    key = 'k"ey-7-7-7'
+    with Server(lambda received: document(403, {"wrong": key, "sent": received.headers["authorization"]})) as server:
+        settings.OUTBOUND_ALLOWED = [server.url.removeprefix("http://")]
+        number = create(api, url=f"{server.url}/{{city}}", secret_headers={"Authorization": f"Bearer {key}"}).json()[
+            "id"
+        ]
+        scripted.tools.set([number])
+        run = ask(api, conversation, [call("weather", city="a")], [say("no")])
+    result = run.tool_calls.get().result
+    assert result.startswith("Error: HTTP 403")
+    assert result.count("[secret]") == 2
+    assert "ey-7" not in result
+
+
 def test_an_argument_leaves_the_path_as_it_is(
     api: APIClient, conversation: Conversation, scripted: Agent, echo: Server, transactional_db: None
 ) -> None:
