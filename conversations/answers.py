@@ -87,7 +87,7 @@ def _calls_of(conversation: Conversation, results: Sequence[Result]) -> tuple[Ru
     found = [by_id[call_id] for call_id in ids]
     if len({call.run_id for call in found}) > 1:
         raise _refusal(conversation, "The calls belong to different runs.", "unknown_call")
-    return Run.objects.get(pk=found[0].run_id), found
+    return Run.objects.get(tool_calls=found[0]), found
 
 
 def _is_fresh(call: ToolCall, result: Result, run: Run) -> bool:

@@ -61,7 +61,7 @@ def _answered_again(conversation_id: int) -> Q:
     runs = Run.objects.filter(conversation=conversation_id)
     retried = runs.filter(retries__isnull=False)
     regenerated = retried.filter(status=COMPLETED, user_message=OuterRef("user_message"), pk__gte=OuterRef("pk"))
-    said = Q(run__in=retried, role=Role.ASSISTANT) & ~Exists(ToolCall.objects.filter(message=OuterRef("pk")))
+    said = Q(~Exists(ToolCall.objects.filter(message=OuterRef("pk"))), run__in=retried, role=Role.ASSISTANT)
     return (Q(run__in=runs.filter(Exists(regenerated))) & ~Q(role=Role.USER)) | said
 
 

@@ -47,5 +47,5 @@ def shown(run: Run, turn: int) -> dict[str, Any]:
         "request": requests.canonical(request),
         "sha256": note["sha256"],
         "exact": requests.digest(request) == note["sha256"],
-        "context": {name: note.get(name) for name in ("trimmed", "shortened", "estimated", "scale", "counted")},
+        "window": {name: note.get(name) for name in ("trimmed", "shortened", "estimated", "scale", "counted")},
     }

@@ -48,7 +48,8 @@ class Asked:
     @property
     def expected(self) -> int:
         """Tokens that the backend should count."""
-        return round(self.note["estimated"] * self.note["scale"])
+        tokens: float = self.note["estimated"] * self.note["scale"]
+        return round(tokens)
 
     def is_suspect(self, usage: Usage) -> bool:
         """Whether the backend's count says that it has not read all that was sent."""

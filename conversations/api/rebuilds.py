@@ -14,7 +14,7 @@ from conversations.api.lookup import runs_of
 from maintenance.http.serializers import JSONObject
 
 
-class ContextSerializer(serializers.Serializer[Any]):
+class WindowSerializer(serializers.Serializer[Any]):
     trimmed = serializers.IntegerField(help_text="older messages that were left out")
     shortened = serializers.DictField(
         child=serializers.IntegerField(), help_text="by a message's position, the bytes that were sent of it"
@@ -35,7 +35,7 @@ class TurnRequestSerializer(serializers.Serializer[Any]):
     request = JSONObject(help_text="messages, tools and configuration as they were sent")
     sha256 = serializers.CharField(help_text="of the request, noted when it was sent")
     exact = serializers.BooleanField(help_text="whether what is shown fits it")
-    context = ContextSerializer()
+    window = WindowSerializer()
 
 
 class TurnRequestView(APIView):

@@ -124,8 +124,8 @@ class TestRequests:
         assert body["request"]["config"]["model"] == "echo"
         assert "todo_add" in [tool["name"] for tool in body["request"]["tools"]]
         assert (body["exact"], body["turn"], body["backend"], body["model"]) == (True, 1, "fake", "echo")
-        assert body["context"]["trimmed"] == 0
-        assert body["context"]["counted"] == answered.prompt_tokens
+        assert body["window"]["trimmed"] == 0
+        assert body["window"]["counted"] == answered.prompt_tokens
         assert "timeouts" not in body["request"]
 
     @pytest.mark.parametrize("turn", [0, 2, 10**30])
