@@ -16,7 +16,7 @@ VIEWER = {
     "maintenance": ("view_operations", "view_job", "view_attempt"),
     "conversations": (
         "view_agent", "view_systemprompt", "view_agentprompt", "view_conversation", "view_run", "view_message",
-        "view_toolcall", "view_snapshot",
+        "view_tool", "view_toolcall", "view_todoitem", "view_snapshot",
     ),
     "models_registry": ("view_backendrecord", "view_model", "view_pull"),
 }  # fmt: skip
@@ -30,7 +30,14 @@ OPERATOR = {
 }  # fmt: skip
 ADMINISTRATOR = {
     "maintenance": ("configure_console", "view_apitoken", "change_apitoken", "view_auditentry"),
-    "conversations": ("delete_agent", "delete_systemprompt", "delete_conversation"),
+    "conversations": (
+        "delete_agent",
+        "delete_systemprompt",
+        "delete_conversation",
+        "add_tool",
+        "change_tool",
+        "delete_tool",
+    ),
     "models_registry": ("add_backendrecord", "change_backendrecord", "delete_backendrecord", "delete_model"),
     "auth": ("view_user", "add_user", "change_user", "view_group", "add_group", "change_group"),
 }

@@ -72,6 +72,17 @@ def of_owner(user: User, ids: Sequence[int]) -> list[Tool]:
 
 
 def _save(tool: Tool, values: Mapping[str, Any]) -> Tool:
+    apply(tool, values)
+    try:
+        with transaction.atomic():
+            tool.save()
+    except IntegrityError:
+        raise Invalid(NAME_TAKEN, errors={"name": [NAME_TAKEN]}) from None
+    return tool
+
+
+def apply(tool: Tool, values: Mapping[str, Any]) -> None:
+    """As `update`, and nothing is saved. Raises Invalid, by field."""
     columns = dict(values)
     given = columns.pop("secret_headers", {})
     for name, value in columns.items():
@@ -86,12 +97,6 @@ def _save(tool: Tool, values: Mapping[str, Any]) -> Tool:
     }
     if any(errors.values()):
         raise Invalid("The tool is not valid.", errors={name: [fault] for name, fault in errors.items() if fault})
-    try:
-        with transaction.atomic():
-            tool.save()
-    except IntegrityError:
-        raise Invalid(NAME_TAKEN, errors={"name": [NAME_TAKEN]}) from None
-    return tool
 
 
 def _readable(tool: Tool) -> dict[str, str]:

@@ -7,6 +7,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
 from django.urls import reverse
 
+from conversations.console import waiting
 from maintenance.models import Job
 
 BADGE_MAX = 999
@@ -38,6 +39,10 @@ def failed_jobs() -> int:
     return Job.objects.filter(status=Job.Status.FAILED).order_by()[: BADGE_MAX + 1].count()
 
 
+def waiting_runs() -> int:
+    return waiting.count(BADGE_MAX)
+
+
 PAGES: dict[str, tuple[Page, ...]] = {
     "Operate": (
         Page(title="Overview", icon="overview", view="index", permission="maintenance.view_operations"),
@@ -48,6 +53,13 @@ PAGES: dict[str, tuple[Page, ...]] = {
             view="maintenance_job_failed",
             permission="maintenance.view_job",
             count=failed_jobs,
+        ),
+        Page(
+            title="Waiting",
+            icon="waiting",
+            view="waiting",
+            permission="conversations.view_run",
+            count=waiting_runs,
         ),
         Page(title="Queues", icon="queues", view="queues", permission="maintenance.view_operations"),
         Page(title="RQ dashboard", icon="workers", view="django_rq_home", permission="maintenance.view_operations"),
@@ -71,6 +83,7 @@ PAGES: dict[str, tuple[Page, ...]] = {
         Page(
             title="Agents", icon="agents", view="conversations_agent_changelist", permission="conversations.view_agent"
         ),
+        Page(title="Tools", icon="tool", view="conversations_tool_changelist", permission="conversations.view_tool"),
         Page(
             title="System prompts",
             icon="prompts",

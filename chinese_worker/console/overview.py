@@ -10,6 +10,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from chinese_worker.rq_dashboard import reading
+from conversations.console import waiting
 from conversations.models import Agent, Conversation, Run
 from maintenance import broker, pauses
 from maintenance.console.lists import COUNT_MAX
@@ -69,7 +70,7 @@ def figures(user: User | AnonymousUser) -> Figures:
 
 def _numbers() -> list[Figure]:
     jobs = "maintenance_job_changelist"
-    waiting = sum(_count(Job.objects.filter(status=status)) for status in (Status.PENDING, Status.QUEUED))
+    ready = sum(_count(Job.objects.filter(status=status)) for status in (Status.PENDING, Status.QUEUED))
     scheduled = _count(Job.objects.filter(status=Status.SCHEDULED))
     yesterday = timezone.now() - timedelta(hours=24)
     failed = _count(Job.objects.filter(status=Status.FAILED, finished_at__gte=yesterday))
@@ -78,12 +79,13 @@ def _numbers() -> list[Figure]:
     return [
         Figure("Running jobs", _text(_count(Job.objects.filter(status=Status.RUNNING))), "now", jobs,
                "status__exact=running"),
-        Figure("Waiting jobs", _text(waiting), f"{_text(scheduled)} scheduled for later", jobs,
+        Figure("Waiting jobs", _text(ready), f"{_text(scheduled)} scheduled for later", jobs,
                "status__exact=queued"),
         Figure("Failed jobs", _text(failed), "in the last 24 hours", jobs, "status__exact=failed",
                alarming=failed > 0),
         Figure("Open runs", _text(open_runs), f"{_text(pending)} more wait their turn",
                "conversations_run_changelist"),
+        Figure("Waiting runs", _text(waiting.count()), "for an approval or their client", "waiting"),
     ]  # fmt: skip
 
 

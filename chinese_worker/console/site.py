@@ -10,6 +10,7 @@ from django.urls import URLPattern, URLResolver
 
 from chinese_worker import rq_dashboard
 from chinese_worker.console import navigation, overview
+from conversations.console import waiting
 from maintenance.console import queues
 from models_registry.console import models
 
@@ -36,4 +37,10 @@ class ConsoleSite(AdminSite):
         return TemplateResponse(request, "admin/index.html", context, status=200 if allowed else 403)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        return [*rq_dashboard.urls(self), *queues.urls(self), *models.urls(self), *super().get_urls()]
+        return [
+            *rq_dashboard.urls(self),
+            *queues.urls(self),
+            *models.urls(self),
+            *waiting.urls(self),
+            *super().get_urls(),
+        ]

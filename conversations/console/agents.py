@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
@@ -14,44 +13,12 @@ from django.views.decorators.http import require_POST
 from conversations import agents, removal
 from conversations.console import previews
 from conversations.console.forms import AgentForm, AgentPromptForm, SystemPromptForm
+from conversations.console.owned import OwnedAdmin
 from conversations.console.talking import SEND, open_with
 from conversations.models import Agent, AgentPrompt, Conversation
-from maintenance.console.audited import AuditedAdmin
-from maintenance.console.lists import CappedPaginator
 from maintenance.templatetags import console
 
 AGENTS_OFFERED = 100
-
-
-class _OwnedAdmin(AuditedAdmin):
-    """Of things that belong to a user: whoever adds one owns it, and keeps it when others change it."""
-
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    list_per_page = 50
-    sortable_by = ()
-    list_select_related = ("user",)
-    prepopulated_fields = {"slug": ("name",)}
-    save_on_top = False
-
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        form = super().get_form(request, obj, change, **kwargs)
-        form.owner = obj.user if obj else request.user  # type: ignore[attr-defined]
-        return form
-
-    def save_model(self, request: HttpRequest, obj: Any, form: "ModelForm[Any]", change: bool) -> None:
-        if not change:
-            obj.user = request.user
-        super().save_model(request, obj, form, change)
-
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
-        """A slug is made from the name once: later it is an address that somebody may use."""
-        return {} if obj else dict(self.prepopulated_fields)
-
-    @admin.display(description="changed")
-    def changed(self, obj: Any) -> str:
-        return console.ago(obj.updated_at)
 
 
 class AgentPromptInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -63,7 +30,7 @@ class AgentPromptInline(admin.TabularInline):  # type: ignore[type-arg]
     verbose_name_plural = "system prompts, in the order they are joined"
 
 
-class AgentAdmin(_OwnedAdmin):
+class AgentAdmin(OwnedAdmin):
     form = AgentForm
     inlines = (AgentPromptInline,)
     change_form_template = "console/agent_form.html"
@@ -132,7 +99,7 @@ class AgentAdmin(_OwnedAdmin):
             removal.delete_agent(agent)
 
 
-class SystemPromptAdmin(_OwnedAdmin):
+class SystemPromptAdmin(OwnedAdmin):
     form = SystemPromptForm
     change_form_template = "console/prompt_form.html"
     list_display = ("name", "slug", "is_active", "is_shared", "user", "changed")

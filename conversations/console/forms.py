@@ -11,13 +11,13 @@ from maintenance.console.forms import DomainForm, JSONArea
 from models_registry import catalog, config
 
 
-class _OwnedForm(DomainForm):
+class OwnedForm(DomainForm):
     """`owner` is whose the object is or will be; the admin sets it on a subclass per request."""
 
     owner: User
 
 
-class AgentForm(_OwnedForm):
+class AgentForm(OwnedForm):
     class Meta:
         model = Agent
         fields = (
@@ -51,7 +51,7 @@ class AgentForm(_OwnedForm):
         return self.cleaned_data
 
 
-class SystemPromptForm(_OwnedForm):
+class SystemPromptForm(OwnedForm):
     class Meta:
         model = SystemPrompt
         fields = ("name", "slug", "template", "required_variables", "default_values", "is_active", "is_shared")
@@ -83,7 +83,7 @@ class SystemPromptForm(_OwnedForm):
             self.add_error("slug", f"{self.owner.get_username()} has a prompt with this slug.")
 
 
-class AgentPromptForm(_OwnedForm):
+class AgentPromptForm(OwnedForm):
     class Meta:
         model = AgentPrompt
         fields = ("order", "system_prompt", "variable_overrides")

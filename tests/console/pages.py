@@ -2,7 +2,7 @@
 
 from django.utils import timezone
 
-from conversations.models import Agent, Conversation
+from conversations.models import Agent, Conversation, Tool
 from maintenance.models import ApiToken, AuditEntry, Job
 from models_registry.models import BackendRecord, Model, Pull
 
@@ -13,6 +13,11 @@ def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
     prompt = agent.system_prompts.get()
     token = ApiToken.objects.create(user_id=user_id, name="laptop", digest="d", scopes=["read"])
     entry = AuditEntry.objects.create(actor_id=user_id, verb="job.retry", target="job:1", detail={"a": 1})
+    tool = Tool.objects.create(
+        user=agent.user, name="lookup", description="Look up.", url="https://shop.example/orders/{id}",
+        parameters={"type": "object", "properties": {"id": {"type": "integer"}}},
+    )  # fmt: skip
+    agent.tools.add(tool)
     base = "/admin"
     return [
         f"{base}/",
@@ -24,6 +29,7 @@ def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
         f"{base}/maintenance/job/failed/flush/?hours=0",
         f"{base}/maintenance/job/all/retry/?status__exact=failed",
         f"{base}/maintenance/job/all/forget/?status__exact=failed",
+        f"{base}/waiting/",
         f"{base}/queues/",
         f"{base}/queues/low/clear/",
         f"{base}/maintenance/apitoken/",
@@ -36,6 +42,10 @@ def addresses(conversation: Conversation, job: Job, user_id: int) -> list[str]:
         f"{base}/conversations/agent/{agent.pk}/change/",
         f"{base}/conversations/agent/{agent.pk}/delete/",
         f"{base}/conversations/agent/{agent.pk}/history/",
+        f"{base}/conversations/tool/",
+        f"{base}/conversations/tool/add/",
+        f"{base}/conversations/tool/{tool.pk}/change/",
+        f"{base}/conversations/tool/{tool.pk}/delete/",
         f"{base}/conversations/systemprompt/",
         f"{base}/conversations/systemprompt/add/",
         f"{base}/conversations/systemprompt/{prompt.pk}/change/",

@@ -30,7 +30,9 @@ def test_it_counts_what_is_true_now(bobs: Client, valkey: Valkey) -> None:
         job(status)
     job("failed", finished_at=timezone.now())
     job("failed", finished_at=yesterday)
-    assert shown(bobs) == {"Running jobs": "1", "Waiting jobs": "3", "Failed jobs": "1", "Open runs": "0"}
+    assert shown(bobs) == {
+        "Running jobs": "1", "Waiting jobs": "3", "Failed jobs": "1", "Open runs": "0", "Waiting runs": "0",
+    }  # fmt: skip
 
 
 def test_it_says_which_queue_waits_longest(bobs: Client, valkey: Valkey) -> None:

@@ -1,23 +1,25 @@
 'use strict';
 // Every page: times that stay true, and the menu of narrow screens.
-{
-    const UNITS = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
-    const exact = new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'long'});
 
-    function relative(seconds) {
-        for (const [unit, size] of UNITS) {
-            if (Math.abs(seconds) >= size) {
-                const text = `${Math.floor(Math.abs(seconds) / size)} ${unit}`;
-                return seconds > 0 ? `${text} ago` : `in ${text}`;
-            }
+/** `now`, `4 min ago`, `in 2 h`: one unit, rounded down. */
+function relativeTime(date) {
+    const seconds = (Date.now() - date) / 1000;
+    for (const [unit, size] of [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]]) {
+        if (Math.abs(seconds) >= size) {
+            const text = `${Math.floor(Math.abs(seconds) / size)} ${unit}`;
+            return seconds > 0 ? `${text} ago` : `in ${text}`;
         }
-        return 'now';
     }
+    return 'now';
+}
+
+{
+    const exact = new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'long'});
 
     function refreshTimes() {
         for (const element of document.querySelectorAll('time[data-ago]')) {
             const moment = new Date(element.dateTime);
-            element.textContent = relative((Date.now() - moment) / 1000);
+            element.textContent = relativeTime(moment);
             element.title = exact.format(moment);
         }
     }

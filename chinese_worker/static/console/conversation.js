@@ -240,7 +240,8 @@
 
     // --- What the operator does
 
-    async function act(url, button, body) {
+    /** Post, and draw what came of it; `accepted` is called as soon as the server has taken it. */
+    async function act(url, button, body, accepted) {
         button.disabled = true;
         try {
             const response = await fetch(url, {
@@ -252,6 +253,7 @@
             const answer = response.headers.get('Content-Type').startsWith('application/json') ? await response.json() : null;
             if (!answer) throw new Error(`The server answered ${response.status}.`);
             say(answer.ok ? '' : answer.text, !answer.ok);
+            if (answer.ok && accepted) accepted();
             await refresh();
             return answer.ok;
         } catch (error) {
@@ -273,8 +275,11 @@
     if (composer) {
         composer.addEventListener('submit', async (event) => {
             event.preventDefault();
-            const sent = await act(composer.action, composer.querySelector('button'), new FormData(composer));
-            if (sent) composer.reset();
+            const {content} = composer.elements;
+            const sent = content.value;
+            await act(composer.action, composer.querySelector('button'), new FormData(composer), () => {
+                if (content.value === sent) content.value = '';  // else the next message is being typed
+            });
             showEnd();
         });
         composer.elements.content.addEventListener('keydown', (event) => {

@@ -21,7 +21,7 @@ function badge(status) {
 }
 
 function moment(iso) {
-    const time = element('time', '', 'now');
+    const time = element('time', '', relativeTime(new Date(iso)));
     time.dateTime = iso;
     time.dataset.ago = '';
     return time;
