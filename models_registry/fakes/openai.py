@@ -1,9 +1,11 @@
-"""A server that speaks OpenAI's chat completions. The model's name chooses what it does; see `SCRIPTS`."""
+"""A server that speaks OpenAI's chat completions. It refuses a history that the real one refuses; the model's name
+chooses what else it does, see `scripts`."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from models_registry.fakes import openai_rules
 from models_registry.fakes.http import CUT, Move, Received, Script, Server, chunk, document, head
 
 FOR_EVER = 3600.0
@@ -128,6 +130,8 @@ class OpenAIServer(Server):
             return self.models_script()
         if received.method != "POST" or received.path != "/v1/chat/completions":
             return refusal(404, "no such path")
+        if broken := openai_rules.broken(received.body["messages"]):
+            return refusal(400, broken)
         return self.scripts.get(received.body["model"]) or self.scripts["http-404"]
 
     def _list(self) -> Script:

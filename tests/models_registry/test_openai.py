@@ -698,7 +698,8 @@ def test_f20_ids_that_repeat_in_later_turns_stay_apart(server: OpenAIServer, bac
 def test_f20_calls_go_back_in_the_providers_shape(server: OpenAIServer, backend: OpenAIBackend) -> None:
     unread = RequestedCall(provider_id="call_b", name="g", arguments=None, raw_arguments='{"a"')
     said = ChatMessage(role="assistant", tool_calls=[call("call_a", "f", a="é"), unread])
-    backend.stream(chat(messages=[ChatMessage(role="user", content="Go"), said]), Listener(), Cancellation())
+    answers = [ChatMessage(role="tool", tool_call_id=made.provider_id, content="So") for made in said.tool_calls]
+    backend.stream(chat(messages=[ChatMessage(role="user", content="Go"), said, *answers]), Listener(), Cancellation())
     assert server.received[-1].body["messages"][1]["tool_calls"] == [
         {"id": "call_a", "type": "function", "function": {"name": "f", "arguments": '{"a": "\\u00e9"}'}},
         {"id": "call_b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
