@@ -71,10 +71,16 @@ class TestBodies:
     def post(self, api: APIClient, body: bytes, kind: str = "application/json") -> Any:
         return api.generic("POST", "/echo", body, content_type=kind)
 
-    @pytest.mark.parametrize("body", [b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000, b""])
+    @pytest.mark.parametrize("body", [b"{", b"\xff", b'{"a": NaN}', b'{"a": 1e999}', b"[" * 100_000, b""])
     def test_what_is_not_json_is_400(self, api: APIClient, body: bytes) -> None:
         answer = self.post(api, body or b" ")
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+    def test_what_is_nested_too_deep_is_400(self, api: APIClient) -> None:
+        for depth, is_too_deep in ((98, False), (99, True), (900, True)):
+            answer = self.post(api, f'{{"data": {{"a": {"[" * depth + "]" * depth}}}}}'.encode())
+            assert (answer.status_code == 400) == is_too_deep, depth
+        assert self.post(api, b'{"text": "%s"}' % (b"[" * 200)).status_code == 200
 
     def test_a_form_is_415(self, api: APIClient) -> None:
         assert self.post(api, b"text=hello", "application/x-www-form-urlencoded").status_code == 415
