@@ -5,6 +5,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from conversations.fields import OrderedJSONField
+
 
 class OnBusy(models.TextChoices):
     """What a message does that comes while a run is open."""
@@ -402,7 +404,7 @@ class Snapshot(models.Model):
     agent_name = models.CharField(max_length=255)
     system_prompt = models.TextField()
     variables = models.JSONField(default=dict, help_text="per prompt slug, the values it was rendered with")
-    tools = models.JSONField(default=list, help_text="those offered: see toolbox.Offered")
+    tools = OrderedJSONField(default=list, help_text="those offered: see toolbox.Offered")
     tool_mode = models.CharField(max_length=16, default="auto")
     config = models.JSONField(default=dict)
     warnings = models.JSONField(default=list)
