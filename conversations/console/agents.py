@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
-from conversations import agents, removal
+from conversations import agents, removal, toolbox
 from conversations.console import previews
 from conversations.console.forms import AgentForm, AgentPromptForm, SystemPromptForm
 from conversations.console.owned import OwnedAdmin
@@ -39,10 +39,18 @@ class AgentAdmin(OwnedAdmin):
     search_fields = ("name", "slug")
     fieldsets = (
         (None, {"fields": ("name", "slug", "description", "status")}),
-        ("Model", {"fields": ("ai_backend", "model_config", "tool_mode")}),
+        ("Model", {"fields": ("ai_backend", "model_config")}),
+        ("Tools", {"fields": ("tools", "every_system_tool", "system_tools", "approvals", "tool_mode")}),
         ("Runs", {"fields": ("max_turns", "on_busy")}),
         ("Variables", {"fields": ("context_variables",)}),
     )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Agent | None = None) -> Any:
+        """Who may only look sees the columns."""
+        if self.has_change_permission(request, obj) if obj else self.has_add_permission(request):
+            return self.fieldsets
+        tools = ("Tools", {"fields": ("tools", "system_tools", "approvals", "tool_mode")})
+        return [tools if title == "Tools" else (title, terms) for title, terms in self.fieldsets]
 
     @admin.display(description="status")
     def state(self, agent: Agent) -> str:
@@ -70,6 +78,7 @@ class AgentAdmin(OwnedAdmin):
         agent = self.get_object(request, object_id)
         more = {
             "warnings": agents.warnings(agent) if agent else (),
+            "offered": toolbox.of_conversation(agent, Conversation(agent=agent)) if agent else (),
             "may_talk": agent is not None and request.user.has_perm(SEND),
         }
         return super().change_view(request, object_id, form_url, {**more, **(extra_context or {})})

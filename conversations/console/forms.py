@@ -6,7 +6,8 @@ from django import forms
 from django.contrib.auth.models import User
 
 from conversations import prompts
-from conversations.models import Agent, AgentPrompt, SystemPrompt
+from conversations.console.tool_fields import ApprovalsField, system_tool_choices
+from conversations.models import Agent, AgentPrompt, SystemPrompt, Tool
 from maintenance.console.forms import DomainForm, JSONArea
 from models_registry import catalog, config
 
@@ -18,18 +19,29 @@ class OwnedForm(DomainForm):
 
 
 class AgentForm(OwnedForm):
+    every_system_tool = forms.BooleanField(
+        required=False, label="All system tools", help_text="Also those that come with newer versions of the server."
+    )
+    system_tools = forms.MultipleChoiceField(required=False, label="Or only these", widget=forms.CheckboxSelectMultiple)
+    approvals = ApprovalsField(
+        required=False, help_text="When a call waits until somebody approves it. A client may bring tools of its own."
+    )
+
     class Meta:
         model = Agent
         fields = (
             "name", "slug", "description", "status", "ai_backend", "model_config", "context_variables", "max_turns",
-            "on_busy", "tool_mode",
+            "on_busy", "tool_mode", "tools", "system_tools", "approvals",
         )  # fmt: skip
         widgets = {
             "description": forms.Textarea(attrs={"rows": 2, "class": "vLargeTextField"}),
             "model_config": JSONArea(),
             "context_variables": JSONArea(),
+            "tools": forms.CheckboxSelectMultiple,
         }
         help_texts = {
+            "tools": "Those of the agent's owner.",
+            "tool_mode": "JSON schema: for models that never learned to call tools.",
             "model_config": 'An object, such as {"model": "gpt-4o-mini", "temperature": 0.7}.',
             "context_variables": "An object; its values are there for every prompt of the agent.",
         }
@@ -41,8 +53,21 @@ class AgentForm(OwnedForm):
         if (kept := self.instance.ai_backend) and kept not in dict(choices):
             choices.append((kept, f"{kept} (not configured)"))
         self.fields["ai_backend"] = forms.ChoiceField(choices=choices, required=False, label="AI backend")
+        if "tools" in self.fields:  # not for somebody who may only look
+            self._offer_tools()
+
+    def _offer_tools(self) -> None:
+        own = Tool.objects.filter(user=self.owner)
+        names = system_tool_choices(self.instance)
+        self.fields["tools"].queryset = own  # type: ignore[attr-defined]
+        self.fields["system_tools"].choices = names  # type: ignore[attr-defined]
+        self.fields["approvals"].widget.names = [*own.values_list("name", flat=True), *(name for name, _ in names)]  # type: ignore[attr-defined]
+        self.initial["every_system_tool"] = self.instance.system_tools is None
+        self.initial["system_tools"] = self.instance.system_tools or []
 
     def clean(self) -> dict[str, Any]:
+        if self.cleaned_data.get("every_system_tool"):
+            self.cleaned_data["system_tools"] = None
         self.demand("context_variables", dict, "an object")
         self.demand("model_config", dict, "an object")
         self.ask(lambda: catalog.check_name(self.cleaned_data.get("ai_backend", "")))

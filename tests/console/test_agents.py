@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from conversations.models import Agent, AgentPrompt, Conversation, SystemPrompt
+from conversations.models import Agent, AgentPrompt, Conversation, SystemPrompt, Tool
 from maintenance.models import AuditEntry
 from tests.services import Valkey
 
@@ -211,3 +211,72 @@ def test_what_is_done_to_agents_and_prompts_is_noted(bobs: Client, bob: User, ag
     bobs.post(f"{AGENTS}{agent.pk}/talk/")
     noted = AuditEntry.objects.order_by("id").values_list("verb", flat=True)
     assert list(noted) == ["systemprompt.add", "systemprompt.delete", "conversation.open"]
+
+
+class TestTools:
+    """Which tools an agent may use, and which of them want an approval."""
+
+    @pytest.fixture
+    def tool(self, alice: User) -> Tool:
+        return Tool.objects.create(user=alice, name="lookup", description="Look up.", url="https://shop.example/")
+
+    def save(self, client: Client, agent: Agent, **values: Any) -> Any:
+        AgentPrompt.objects.all().delete()
+        return client.post(f"{AGENTS}{agent.pk}/change/", agent_form(slug=agent.slug, **values))
+
+    def test_tools_and_approvals_are_chosen(self, bobs: Client, agent: Agent, tool: Tool) -> None:
+        values = {
+            "tools": str(tool.pk), "system_tools": ["todo_add", "todo_list"], "approvals-of-lookup": "always",
+            "approvals-of-todo_add": "once", "approvals-of-todo_list": "never", "approvals-other": "run_command",
+            "approvals-other-term": "always",
+        }  # fmt: skip
+        assert self.save(bobs, agent, **values).status_code == 302
+        agent.refresh_from_db()
+        assert list(agent.tools.all()) == [tool]
+        assert agent.system_tools == ["todo_add", "todo_list"]
+        assert agent.approvals == {"lookup": "always", "todo_add": "once", "run_command": "always"}
+
+    def test_all_system_tools_are_no_list(self, bobs: Client, agent: Agent) -> None:
+        assert self.save(bobs, agent, every_system_tool="on", system_tools=["todo_add"]).status_code == 302
+        agent.refresh_from_db()
+        assert agent.system_tools is None
+        assert self.save(bobs, agent).status_code == 302
+        agent.refresh_from_db()
+        assert agent.system_tools == []
+
+    def test_the_form_shows_what_is_stored(self, bobs: Client, agent: Agent, tool: Tool) -> None:
+        agent.tools.add(tool)
+        agent.system_tools, agent.approvals = ["todo_add"], {"lookup": "once", "run_command": "always"}
+        agent.save()
+        form = bobs.get(f"{AGENTS}{agent.pk}/change/").context["adminform"].form
+        assert (form["every_system_tool"].value(), form["system_tools"].value()) == (False, ["todo_add"])
+        assert form["approvals"].value() == agent.approvals
+        assert 'name="approvals-of-run_command"' in str(form["approvals"])
+
+    def test_only_tools_of_the_owner_can_be_given(self, bobs: Client, bob: User, agent: Agent) -> None:
+        strange = Tool.objects.create(user=bob, name="strange", description="Bob's.", url="https://shop.example/")
+        assert "tools" in errors(self.save(bobs, agent, tools=str(strange.pk)))
+
+    @pytest.mark.parametrize(
+        ("values", "field"),
+        [({"approvals-of-lookup": "perhaps"}, "approvals"), ({"approvals-other": "x" * 129}, "approvals"),
+         ({"system_tools": "no_such"}, "system_tools"), ({"tool_mode": "magic"}, "tool_mode")],
+    )  # fmt: skip
+    def test_what_there_is_not_is_refused(self, bobs: Client, agent: Agent, values: dict[str, str], field: str) -> None:
+        assert field in errors(self.save(bobs, agent, **values))
+
+    def test_the_page_lists_what_runs_are_offered(self, bobs: Client, agent: Agent, tool: Tool) -> None:
+        agent.tools.add(tool)
+        agent.system_tools, agent.approvals = ["todo_add"], {"lookup": "once"}
+        agent.save()
+        answer = bobs.get(f"{AGENTS}{agent.pk}/change/")
+        offered = [(one.name, one.kind, one.approval) for one in answer.context["offered"]]
+        assert offered == [("todo_add", "system", "never"), ("lookup", "user", "once")]
+        assert f"/admin/conversations/tool/{tool.pk}/change/" in answer.content.decode()
+
+    def test_a_viewer_sees_them(self, with_role: Callable[[str], Client], agent: Agent, tool: Tool) -> None:
+        agent.tools.add(tool)
+        page = with_role("Viewer").get(f"{AGENTS}{agent.pk}/change/").content.decode()
+        assert "lookup" in page
+        assert "todo_add" in page
+        assert "approvals-other" not in page
