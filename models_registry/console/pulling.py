@@ -1,8 +1,7 @@
 """What an operator does with pulls: the permission it needs, the row it leaves in the audit; and what pages show."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -15,7 +14,6 @@ from models_registry import catalog, drivers, pulls, sight
 from models_registry.models import Pull
 
 SHOWN = 20
-LAYERS_DIGITS = 12
 NEXT_STEPS = {
     "disk_full": "Free space where the server keeps its models, then retry: what is there already is kept.",
     "model_not_found": "Look the name up in the server's registry, and start another pull.",
@@ -55,11 +53,6 @@ def panel(request: HttpRequest, backend: str = "") -> Panel:
 
 def next_step(pull: Pull) -> str:
     return NEXT_STEPS.get(pull.error_code, "Retry it once the cause is mended: it goes on with what is there.")
-
-
-def layers(pull: Pull) -> list[Mapping[str, Any]]:
-    """As the page draws them."""
-    return [{**layer, "name": str(layer["digest"]).removeprefix("sha256:")[:LAYERS_DIGITS]} for layer in pull.layers]
 
 
 def start(request: HttpRequest) -> Pull | None:
