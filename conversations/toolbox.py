@@ -50,10 +50,15 @@ class Offered:
         return f"{place}: {error.message}"[:500] if place else error.message[:500]
 
 
-def of_conversation(agent: Agent, conversation: Conversation) -> list[Offered]:
-    """What a run of this conversation is offered now. Where two have one name, the server's comes first."""
+def of_conversation(agent: Agent, conversation: Conversation, *, by_schema: bool = False) -> list[Offered]:
+    """What a run of this conversation is offered now. Where two have one name, the server's comes first.
+
+    `by_schema`: the model takes tools only where its reply is bound to a schema. Such a model calls what it is offered,
+    needed or not; so the server's tools are offered to it only where the agent names them.
+    """
     named: dict[str, Offered] = {}
-    for tool in (*_of_server(agent), *_of_agent(agent), *_of_client(agent, conversation)):
+    server = () if by_schema and agent.system_tools is None else _of_server(agent)
+    for tool in (*server, *_of_agent(agent), *_of_client(agent, conversation)):
         named.setdefault(tool.name, tool)
     return list(named.values())
 

@@ -12,7 +12,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from conversations import calls, context, journal, prompts, requests, toolbox, transitions
-from conversations.models import Conversation, Message, Run, Snapshot, ToolCall
+from conversations.models import Agent, Conversation, Message, Run, Snapshot, ToolCall
 from conversations.requests import Asked
 from maintenance import executor
 from maintenance.ledger import JobError
@@ -86,7 +86,8 @@ def made_with(run: Run, resolved: catalog.Resolved, message_count: int) -> Snaps
     agent = run.conversation.agent
     # A model that cannot call tools would only be confused by them.
     offered = resolved.backend.capabilities.function_calling
-    tools = toolbox.of_conversation(agent, run.conversation) if offered else []
+    by_schema = resolved.tool_mode == Agent.ToolMode.JSON_SCHEMA and agent.tool_mode == Agent.ToolMode.AUTO
+    tools = toolbox.of_conversation(agent, run.conversation, by_schema=by_schema) if offered else []
     return Snapshot(
         run=run,
         agent_name=agent.name,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from conversations import runs
+from conversations import runs, toolbox
 from conversations.models import Agent, Conversation, Run, TodoItem
 from maintenance import executor
 from models_registry.fakes.http import Received, Script, Server
@@ -78,3 +78,15 @@ def test_a_run_keeps_its_way_when_the_agent_changes_it(model: Model, conversatio
     assert work() == ["succeeded"]
     assert Run.objects.get().status == "completed"
     assert ["tools" in body for body in model.asked] == [False, False]
+
+
+def test_a_model_that_is_bound_to_a_schema_is_offered_the_servers_tools_only_where_they_are_chosen(
+    model: Model, agent: Agent, conversation: Conversation
+) -> None:
+    agent.tool_mode = Agent.ToolMode.AUTO
+    conversation.client_tool_schemas = [{"name": "look", "description": "Look."}]
+    assert [tool.name for tool in toolbox.of_conversation(agent, conversation, by_schema=True)] == ["look"]
+    agent.system_tools = ["todo_list"]
+    assert [tool.name for tool in toolbox.of_conversation(agent, conversation, by_schema=True)] == ["todo_list", "look"]
+    agent.system_tools = None
+    assert "todo_add" in [tool.name for tool in toolbox.of_conversation(agent, conversation)]
