@@ -1,5 +1,6 @@
 """Conversations and runs in the console: a list to find them in, and a page that is live."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -13,13 +14,20 @@ from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from conversations.console import answering, snapshots, state, talking
+from conversations.console import answering, branching, snapshots, state, talking
 from conversations.models import Conversation, OnBusy, Run
 from maintenance.console.lists import RecordAdmin
 from maintenance.templatetags import console
 
-PAGE = "admin:conversations_conversation_change"
+PAGE = branching.PAGE
 READING = ("GET", "HEAD")
+RunVerb = Callable[[HttpRequest, Run], talking.Done]
+RUN_VERBS: dict[str, RunVerb] = {
+    "retry": talking.retry,
+    "regenerate": branching.regenerate,
+    "replay": branching.replay,
+    "decide": answering.decide,
+}
 # What a message does that is sent while a run is open.
 BUSY = {
     OnBusy.ENQUEUE: "after this run",
@@ -76,11 +84,14 @@ class ConversationAdmin(RecordAdmin):
         return [
             path("<int:pk>/state/", view(never_cache(self.state_view)), name=name + "state"),
             path("<int:pk>/runs/<int:run_id>/snapshot/", view(self.snapshot_view), name=name + "snapshot"),
-            path("<int:pk>/runs/<int:run_id>/retry/", view(require_POST(self.retry_view)), name=name + "retry"),
             path("<int:pk>/send/", view(require_POST(self.send_view)), name=name + "send"),
             path("<int:pk>/stop/", view(require_POST(self.stop_view)), name=name + "stop"),
             path("<int:pk>/answer/", view(require_POST(self.answer_view)), name=name + "answer"),
-            path("<int:pk>/runs/<int:run_id>/decide/", view(require_POST(self.decide_view)), name=name + "decide"),
+            path("<int:pk>/fork/", view(require_POST(self.fork_view)), name=name + "fork"),
+            *(
+                path(f"<int:pk>/runs/<int:run_id>/{verb}/", self._of_run(act), name=name + verb)
+                for verb, act in RUN_VERBS.items()
+            ),
             *super().get_urls(),
         ]
 
@@ -109,7 +120,7 @@ class ConversationAdmin(RecordAdmin):
         """Raises PermissionDenied, Http404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return get_object_or_404(Conversation.objects.select_related("agent", "user"), pk=pk)
+        return get_object_or_404(Conversation.objects.select_related("agent", "user", "forked_from"), pk=pk)
 
     def state_view(self, request: HttpRequest, pk: int) -> JsonResponse:
         before = request.GET.get("before", "")
@@ -133,15 +144,20 @@ class ConversationAdmin(RecordAdmin):
         conversation = self._found(request, pk)
         return _answer(request, conversation, answering.answer(request, conversation))
 
-    def decide_view(self, request: HttpRequest, pk: int, run_id: int) -> HttpResponse:
+    def fork_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         conversation = self._found(request, pk)
-        run = get_object_or_404(Run, pk=run_id, conversation=conversation)
-        return _answer(request, conversation, answering.decide(request, run))
+        return _answer(request, conversation, branching.fork(request, conversation))
 
-    def retry_view(self, request: HttpRequest, pk: int, run_id: int) -> HttpResponse:
-        conversation = self._found(request, pk)
-        run = get_object_or_404(Run, pk=run_id, conversation=conversation)
-        return _answer(request, conversation, talking.retry(request, run))
+    def _of_run(self, act: RunVerb) -> Callable[..., HttpResponse]:
+        """The view of what is done to one run of a conversation."""
+
+        def view(request: HttpRequest, pk: int, run_id: int) -> HttpResponse:
+            conversation = self._found(request, pk)
+            found = Run.objects.select_related("snapshot", "conversation")
+            run = get_object_or_404(found, pk=run_id, conversation=conversation)
+            return _answer(request, conversation, act(request, run))
+
+        return self.admin_site.admin_view(require_POST(view))
 
 
 def _answer(request: HttpRequest, conversation: Conversation, done: talking.Done) -> HttpResponse:
@@ -149,13 +165,13 @@ def _answer(request: HttpRequest, conversation: Conversation, done: talking.Done
     if request.headers.get("Accept", "").startswith("application/json"):
         return JsonResponse({"ok": done.ok, "text": done.text, **done.more}, status=done.status_code)
     messages.add_message(request, messages.SUCCESS if done.ok else messages.ERROR, done.text)
-    return redirect(PAGE, conversation.pk)
+    return redirect(done.more.get("url") or reverse(PAGE, args=[conversation.pk]))
 
 
 class RunAdmin(RecordAdmin):
     """Runs of all conversations; a run's page is its conversation's."""
 
-    list_display = ("number", "status_badge", "of", "turn_count", "tokens", "problem", "age")
+    list_display = ("number", "status_badge", "of", "turn_count", "tokens", "problem", "job_link", "age")
     list_display_links = ("number",)
     list_filter = ("status",)
     list_select_related = ("conversation",)
@@ -190,6 +206,12 @@ class RunAdmin(RecordAdmin):
     @admin.display(description="error")
     def problem(self, run: Run) -> str:
         return run.error or run.reason.replace("_", " ") or console.NOTHING
+
+    @admin.display(description="job")
+    def job_link(self, run: Run) -> str:
+        if run.job_id is None:
+            return console.NOTHING
+        return format_html('<a href="{}">Job</a>', reverse("admin:maintenance_job_change", args=[run.job_id]))
 
     @admin.display(description="age")
     def age(self, run: Run) -> str:

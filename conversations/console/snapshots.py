@@ -13,7 +13,8 @@ SHOWN = ("agent_name", "backend", "model", "tool_mode", "system_prompt", "config
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """`snapshot`, with the `changes` since or, where the agent as it is could not run at all, with the `problem`.
+    """`snapshot`, with the `changes` since or, where the agent as it is could not run at all, with the `problem`;
+    and the `backends` on which it could be replayed.
 
     `{"snapshot": None}` where the run never came to its first turn.
     """
@@ -21,10 +22,11 @@ def describe(run: Run) -> dict[str, Any]:
     if taken is None:
         return {"snapshot": None}
     shown = {name: getattr(taken, name) for name in SHOWN}
+    found = {"snapshot": shown, "backends": list(catalog.configured())}
     try:
-        return {"snapshot": shown, "changes": _changes_since(taken)}
+        return {**found, "changes": _changes_since(taken)}
     except (Invalid, BackendError) as error:
-        return {"snapshot": shown, "problem": error.message}
+        return {**found, "problem": error.message}
 
 
 def _changes_since(taken: Snapshot) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import pytest
 from django.contrib.auth.models import Group, User
 from playwright.sync_api import Page, expect
 
+from conversations import runs
 from conversations.models import Agent, Conversation, Run, TodoItem, ToolCall
 from tests.acceptance.conftest import Workers
-from tests.browser.conftest import OpenScreen
+from tests.browser.conftest import OpenScreen, Server
 from tests.conversations.scripts import call, say, turns
+from tests.waiting import eventually
 
 LOOK = {"name": "look", "description": "Look at a file.", "parameters": {
     "type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}  # fmt: skip
@@ -182,3 +184,97 @@ def test_a_snapshot_stands_beside_the_agent_as_it_is(
     expect(page.locator(".diff-gone").last).to_have_text("-You are Parrot.")
     page.locator(".changes").scroll_into_view_if_needed()
     screen.shot("snapshot-changes")
+
+
+def test_a_conversation_is_forked_regenerated_and_replayed(
+    screen_of: OpenScreen, workers: Workers, bob: User, conversation: Conversation
+) -> None:
+    screen = screen_of(bob)
+    page = screen.page
+    page.goto(page_of(conversation))
+    send(page, "One")
+    expect(page.locator("#runs .badge")).to_have_text("completed")
+    page.click("#runs button:has-text('Regenerate')")
+    expect(page.locator("#runs .badge-completed")).to_have_count(2)
+    page.locator("#runs details summary").first.click()
+    page.select_option(".replay select", "fake")
+    page.fill(".replay input", "slow")
+    screen.shot("conversation-replay")
+    page.click(".replay button")
+    expect(page.locator(".facts-line")).to_contain_text("forked from Conversation")
+    replayed = Run.objects.latest("pk")
+    expect(page).to_have_url(re.compile(page_of(replayed.conversation)))
+    expect(page.locator("#runs .badge-completed")).to_have_count(1)
+    assert replayed.snapshot.model == "slow"
+
+    page.goto(page_of(conversation))
+    page.click(".bubble-user .fork")
+    expect(page.locator(".facts-line")).to_contain_text("forked from Conversation")
+    expect(page.locator(".bubble")).to_have_count(1)
+    send(page, "Two")
+    expect(page.locator(".bubble-assistant > .bubble-text")).to_contain_text("Two")
+
+
+def test_a_tool_is_made_tried_and_given_to_an_agent(
+    screen_of: OpenScreen, fresh_server: Server, bob: User, talk: Conversation
+) -> None:
+    Agent.objects.update(user=bob)
+    screen = screen_of(bob)
+    page = screen.page
+    page.goto("/admin/conversations/tool/add/")
+    page.fill("#id_name", "orders_lookup")
+    page.fill("#id_description", "Look an order up.")
+    page.fill("#id_parameters", '{"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}')
+    page.fill("#id_url", "https://127.0.0.1/orders/{id}")
+    page.fill("#id_secret_headers", "X-Key: sk-planted")
+    page.click("input[name=_continue]")
+    expect(page.locator(".field-url .errorlist")).to_contain_text("127.0.0.1")
+    expect(page.locator("#id_secret_headers")).to_have_value("")
+    screen.shot("tool-mistake")
+    page.fill("#id_url", "http://shop.invalid/orders/{id}")
+    page.fill("#id_secret_headers", "X-Key: sk-planted")
+    page.click("input[name=_continue]")
+    expect(page.locator(".field-secret_headers .help")).to_contain_text("1 secret header is stored: X-Key.")
+    expect(page.locator("#try-request")).to_contain_text("POST http://shop.invalid/orders/0")
+    page.fill("#try-arguments", '{"id": 4919}')
+    expect(page.locator("#try-request")).to_contain_text("/orders/4919")
+    expect(page.locator("#try-request")).to_contain_text("X-Key: ••••••")
+    page.click("#try-call")
+    expect(page.locator("#try-result")).to_contain_text("Error:")
+    expect(page.locator("#try-took")).to_contain_text("Failed in")
+    page.locator("#try-tool").scroll_into_view_if_needed()
+    screen.shot("tool-tried")
+
+    page.goto(f"/admin/conversations/agent/{talk.agent_id}/change/")
+    page.check("label:has-text('orders_lookup') input[type=checkbox]")
+    page.select_option("select[name=approvals-of-orders_lookup]", "once")
+    page.locator(".field-tools").scroll_into_view_if_needed()
+    screen.shot("agent-tools")
+    page.click("input[name=_continue]")
+    expect(page.locator("#offered")).to_contain_text("orders_lookup")
+    expect(page.locator("#offered")).to_contain_text("once in a conversation")
+    page.locator("#offered").scroll_into_view_if_needed()
+    screen.shot("agent-offered")
+
+
+def test_what_waits_is_found_from_the_overview(
+    screen_of: OpenScreen, workers: Workers, bob: User, talk: Conversation
+) -> None:
+    runs.start(talk, turns([call("todo_add", item="tea")], [say("done")]))
+    eventually(lambda: Run.objects.get().status == "waiting_for_tool")
+    screen = screen_of(bob)
+    page = screen.page
+    page.goto("/admin/")
+    screen.shot("overview-waiting")
+    page.click(".figure:has-text('Waiting runs')")
+    expect(page.locator("tbody tr")).to_contain_text(["todo_add"])
+    screen.shot("waiting")
+    page.click("nav.tabs a:has-text('Client')")
+    expect(page.locator(".card.empty")).to_contain_text("None of this kind")
+    page.click("nav.tabs a:has-text('Approval')")
+    page.click("tbody a:has-text('Answer')")
+    page.click(".ask button:has-text('Approve')")
+    expect(page.locator("#runs .badge")).to_have_text("completed")
+    page.goto("/admin/waiting/")
+    expect(page.locator(".card.empty")).to_contain_text("Nothing waits")
+    screen.shot("waiting-empty")

@@ -4,10 +4,11 @@
     const page = document.getElementById('conversation');
     const initial = JSON.parse(document.getElementById('conversation-state').textContent);
     const byId = (id) => document.getElementById(id);
-    const transcript = new Transcript(byId('transcript'));
+    const transcript = new Transcript(byId('transcript'), Boolean(page.dataset.maySend));
     const asks = new Asks(byId('asks'), page.dataset.maySend ? page.dataset.url : null, answer);
     const runs = new Runs(byId('runs'), {
-        base: page.dataset.url, mayRetry: Boolean(page.dataset.mayRetry), act: (...what) => act(...what), read: getJSON,
+        base: page.dataset.url, mayRetry: Boolean(page.dataset.mayRetry), maySend: Boolean(page.dataset.maySend),
+        act: (...what) => act(...what), read: getJSON,
     });
     const TERMINAL = ['completed', 'failed', 'cancelled'];
     const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
@@ -254,6 +255,7 @@
             if (!answer) throw new Error(`The server answered ${response.status}.`);
             say(answer.ok ? '' : answer.text, !answer.ok);
             if (answer.ok && accepted) accepted();
+            if (answer.ok && answer.url) location.assign(answer.url);
             await refresh();
             return answer.ok;
         } catch (error) {
@@ -270,6 +272,14 @@
         body.set(button.name, button.value);
         return act(url, button, body);
     }
+
+    byId('transcript').addEventListener('click', (event) => {
+        const button = event.target.closest('.fork');
+        if (!button) return;
+        const body = new FormData();
+        body.set('position', button.dataset.position);
+        act(`${page.dataset.url}fork/`, button, body);
+    });
 
     const composer = byId('composer');
     if (composer) {
@@ -298,8 +308,11 @@
     });
     window.addEventListener('pagehide', disconnect);
 
-    draw();
-    connect();
-    if (!location.hash) showEnd();
-    else if (byId(location.hash.slice(1))) byId(location.hash.slice(1)).scrollIntoView();
+    // Once the scripts of every page have run, which come later.
+    document.addEventListener('DOMContentLoaded', () => {
+        draw();
+        connect();
+        if (!location.hash) showEnd();
+        else if (byId(location.hash.slice(1))) byId(location.hash.slice(1)).scrollIntoView();
+    });
 }

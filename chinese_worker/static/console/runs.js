@@ -3,13 +3,16 @@
 
 class Runs {
     /** `act(url, button)` posts; `read(url)` gets JSON. `base` is the address of the conversation. */
-    constructor(container, {base, mayRetry, act, read}) {
-        Object.assign(this, {container, base, mayRetry, act, read});
+    constructor(container, {base, mayRetry, maySend, act, read}) {
+        Object.assign(this, {container, base, mayRetry, maySend, act, read});
     }
 
     /** `idle`: no run is open, so that one may be tried again. */
     draw(runs, idle) {
         const open = new Set([...this.container.querySelectorAll('details[open]')].map((one) => one.dataset.run));
+        const loaded = new Map([...this.container.querySelectorAll('details')].map((one) => [one.dataset.run, one.lastChild]));
+        this.loaded = loaded;  // also what was typed there stays
+        this.newest = runs.length ? runs[0].id : 0;
         this.container.replaceChildren(...runs.map((run) => this.run(run, idle, open.has(String(run.id)))));
     }
 
@@ -38,6 +41,9 @@ class Runs {
         if (this.mayRetry && run.ended && run.status !== 'completed' && idle) {
             tools.append(this.button('Retry', `${this.base}runs/${run.id}/retry/`));
         }
+        if (this.maySend && run.status === 'completed' && run.id === this.newest && idle) {
+            tools.append(this.button('Regenerate', `${this.base}runs/${run.id}/regenerate/`));
+        }
         if (run.job_url) {
             const link = element('a', 'button quiet-button', 'Job');
             link.href = run.job_url;
@@ -56,20 +62,49 @@ class Runs {
     snapshot(run, open) {
         const details = element('details');
         details.dataset.run = run.id;
-        details.append(element('summary', '', 'Made with'), element('div', 'snapshot'));
-        details.addEventListener('toggle', () => { if (details.open) this.loadSnapshot(run, details.lastChild); });
+        const kept = this.loaded.get(String(run.id));
+        details.append(element('summary', '', 'Made with'), kept && kept.firstChild ? kept : element('div', 'snapshot'));
+        details.addEventListener('toggle', () => {
+            if (details.open) this.loadSnapshot(run, details.lastChild);
+            else details.lastChild.replaceChildren();  // unfolded again it is read anew
+        });
         details.open = open;
         return details;
     }
 
     async loadSnapshot(run, target) {
         if (target.firstChild) return;
-        const {snapshot, changes, problem} = await this.read(`${this.base}runs/${run.id}/snapshot/`);
+        const {snapshot, changes, problem, backends} = await this.read(`${this.base}runs/${run.id}/snapshot/`);
         if (!snapshot) {
             target.append(element('p', 'quiet', 'The run has not come to its first turn.'));
             return;
         }
-        target.replaceChildren(this.facts(snapshot), this.changes(changes, problem));
+        target.replaceChildren(this.changes(changes, problem), this.facts(snapshot));
+        if (this.maySend) target.prepend(this.replay(run, snapshot, backends));
+    }
+
+    /** The same question with this very snapshot, in a new conversation. */
+    replay(run, snapshot, backends) {
+        const form = element('form', 'replay');
+        const backend = element('select');
+        backend.name = 'backend';
+        backend.setAttribute('aria-label', 'Backend');
+        for (const name of ['', ...backends]) {
+            const option = element('option', '', name || `on ${snapshot.backend}`);
+            option.value = name;
+            backend.append(option);
+        }
+        const model = element('input');
+        Object.assign(model, {name: 'model', type: 'text', maxLength: 255, placeholder: snapshot.model, autocomplete: 'off'});
+        model.setAttribute('aria-label', 'Model');
+        const button = element('button', 'button', 'Replay');
+        button.title = 'Ask the same again with this snapshot, in a new conversation';
+        form.append(backend, model, button);
+        form.addEventListener('submit', (event) => {
+            event.preventDefault();
+            this.act(`${this.base}runs/${run.id}/replay/`, button, new FormData(form));
+        });
+        return form;
     }
 
     facts(snapshot) {

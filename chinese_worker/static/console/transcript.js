@@ -29,7 +29,8 @@ function moment(iso) {
 
 /** One message on the page: a bubble that can be redrawn, or grown at its end. */
 class Bubble {
-    constructor(message) {
+    constructor(message, mayFork) {
+        this.mayFork = mayFork;
         this.root = element('article', '');
         this.head = element('header', 'bubble-head');
         this.thinking = this.folded('Thinking', 'thinking');
@@ -67,7 +68,15 @@ class Bubble {
         if (createdAt) parts.push(moment(createdAt));
         if (tokens) parts.push(element('span', '', `${tokens} tokens`));
         if (status && status !== 'complete') parts.push(badge(status));
+        if (this.mayFork && this.message.position && status !== 'streaming') parts.push(this.forkButton());
         this.head.replaceChildren(...parts);
+    }
+
+    forkButton() {
+        const button = element('button', 'fork', 'Fork here');
+        Object.assign(button, {type: 'button', title: 'A new conversation that begins as this one did, up to here'});
+        button.dataset.position = this.message.position;
+        return button;
     }
 
     put(target, text) {
@@ -95,8 +104,9 @@ class Bubble {
 
 /** All bubbles of a conversation, and for each run how much of its text is on the page. */
 class Transcript {
-    constructor(container) {
+    constructor(container, mayFork) {
         this.container = container;
+        this.mayFork = mayFork;
         this.bubbles = new Map();
         this.order = [];
     }
@@ -111,7 +121,7 @@ class Transcript {
             const key = this.keyOf(message, counts);
             const bubble = this.bubbles.get(key);
             if (bubble) bubble.draw(this.newer(bubble.message, message));
-            else this.bubbles.set(key, new Bubble({...message}));
+            else this.bubbles.set(key, new Bubble({...message}, this.mayFork));
             return key;
         });
         const ahead = this.order.filter((key) => !keys.includes(key) && underway.has(this.bubbles.get(key).message.run_id));
@@ -158,7 +168,7 @@ class Transcript {
         let answers = this.answersOf(runId);
         while (answers.length < Math.max(1, turn)) {
             const key = `run-${runId}-${answers.length + 1}`;
-            const bubble = new Bubble({role: 'assistant', run_id: runId, status: 'streaming', content: '', thinking: ''});
+            const bubble = new Bubble({role: 'assistant', run_id: runId, status: 'streaming', content: '', thinking: ''}, this.mayFork);
             this.bubbles.set(key, bubble);
             this.order.push(key);
             this.place(bubble);
