@@ -92,16 +92,19 @@ def _of_tools(agent: Agent) -> list[dict[str, Any]]:
     """Tools that are named and not offered. Those of clients are known only when they come, so none is an error."""
     own = {tool.name for tool in agent.tools.all()}
     here = {tool.name for tool in system_tools.configured()}
-    absent = sorted(set(agent.system_tools or ()) - here)
+    chosen = here if agent.system_tools is None else set(agent.system_tools)
+    absent = sorted(chosen - here)
     found = [{"field": "system_tools", "message": f"{name} is not configured on this server."} for name in absent]
     found += [
         {"field": "tool_ids", "message": f"The server's own tool {name} is offered in place of yours."}
-        for name in sorted(own & here)
+        for name in sorted(own & here & chosen)
     ]
-    strange = sorted(set(agent.approvals) - own - here)
     return found + [
-        {"field": "approvals", "message": f"No tool is named {name} here; it counts where a client brings one along."}
-        for name in strange
+        {
+            "field": "approvals",
+            "message": f"The agent has no tool {name} now; it counts where a client brings one along.",
+        }
+        for name in sorted(set(agent.approvals) - own - (here & chosen))
     ]
 
 

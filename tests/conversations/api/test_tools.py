@@ -211,6 +211,8 @@ class TestAgents:
         body = api.patch(one, {"approvals": {"todo_add": "once", "bash": "always"}}).json()
         assert body["approvals"] == {"todo_add": "once", "bash": "always"}
         assert [(found["field"], "bash" in found["message"]) for found in body["warnings"]] == [("approvals", True)]
+        body = api.patch(one, {"system_tools": ["todo_list"]}).json()
+        assert ["todo_add" in found["message"] for found in body["warnings"]] == [False, True]
         assert faults(api.patch(one, {"approvals": {"todo_add": "maybe"}})) == ["approvals"]
         assert faults(api.patch(one, {"approvals": {"todo_add": ["always"]}})) == ["approvals"]
 
