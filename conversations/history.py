@@ -1,9 +1,10 @@
 """The messages a run's model gets to see, as values for a backend."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
+from conversations import illustrations
 from conversations.models import Message, Run, ToolCall
 from models_registry.backends.base import ChatMessage, RequestedCall
 
@@ -11,8 +12,8 @@ Role = Message.Role
 COMPLETED = Run.Status.COMPLETED
 
 
-def of_run(run: Run) -> list[Message]:
-    """Everything up to the run's user message, then what its own earlier turns said. Two queries, whatever the length.
+    """Everything up to the run's user message, then what its own earlier turns said. Three queries, however long it is.
+    """Everything up to the run's user message, then what its own earlier turns said. Three queries, whatever the length.
 
     A retry goes on from the tool calls that the failed run had answered. A run that answers anew what was answered
     before, which is a retry of a completed one, sees nothing of the old answer.
@@ -28,7 +29,7 @@ def of_run(run: Run) -> list[Message]:
 
 
 def up_to(conversation_id: int, position: int) -> list[Message]:
-    """What a run would see whose user message had this position. Two queries."""
+    """What a run would see whose user message had this position. Three queries."""
     return list(_rows(conversation_id).filter(_earlier(conversation_id, position)))
 
 
@@ -48,7 +49,7 @@ def _rows(conversation_id: int) -> QuerySet[Message]:
 
 
 def _earlier(conversation_id: int, position: int) -> Q:
-    """Up to this position, without what has been answered again since."""
+    """Up to this position, without what has been answered again since. One query."""
     return Q(position__lte=position) & ~_answered_again(conversation_id)
 
 
@@ -58,11 +59,15 @@ def _answered_again(conversation_id: int) -> Q:
     Of one that did not complete the tool calls with their answers stay, which its retry went on from. Of one that did
     nothing stays but its user's words, nor of those that it was itself the retry of.
     """
-    runs = Run.objects.filter(conversation=conversation_id)
-    retried = runs.filter(retries__isnull=False)
-    regenerated = retried.filter(status=COMPLETED, user_message=OuterRef("user_message"), pk__gte=OuterRef("pk"))
-    said = Q(~Exists(ToolCall.objects.filter(message=OuterRef("pk"))), run__in=retried, role=Role.ASSISTANT)
-    return (Q(run__in=runs.filter(Exists(regenerated))) & ~Q(role=Role.USER)) | said
+    # Looked up first: there are few or none, and asked for each message it takes PostgreSQL seconds.
+    retried = Run.objects.filter(conversation=conversation_id, retries__isnull=False).order_by("pk")
+    runs = list(retried.values_list("pk", "user_message", "status"))
+    last_completed = {question: pk for pk, question, status in runs if status == COMPLETED}
+    begun_anew = [pk for pk, question, _ in runs if pk <= last_completed.get(question, 0)]
+    continued = [pk for pk, question, _ in runs if pk > last_completed.get(question, 0)]
+    asks = Exists(ToolCall.objects.filter(message=OuterRef("pk")))
+    left_out = Q(run__in=begun_anew) & ~Q(role=Role.USER)
+    return left_out | Q(~asks, run__in=continued, role=Role.ASSISTANT)
 
 
 def _journal(runs: Sequence[int]) -> Q:
@@ -86,19 +91,25 @@ def told(messages: Sequence[Message]) -> list[Message]:
     return [message for message in messages if _says_something(message)]
 
 
-def as_values(messages: Sequence[Message]) -> list[ChatMessage]:
-    """For a backend, of messages that it is told."""
-    return [_value(message) for message in messages]
+def as_values(messages: Sequence[Message], without: Mapping[str, str] | None = None) -> list[ChatMessage]:
+    """For a backend, of messages that it is told. Their pictures are still without bytes, see `illustrations.loaded`.
+
+    `without` says, by position, why the pictures of a message are left out.
+    """
+    reasons = without or {}
+    return [_value(message, reasons.get(str(message.position), "")) for message in messages]
 
 
 def _says_something(message: Message) -> bool:
     return message.role != Role.ASSISTANT or bool(message.content or message.tool_calls.all())
 
 
-def _value(message: Message) -> ChatMessage:
+def _value(message: Message, without: str) -> ChatMessage:
+    content, images = illustrations.outlined(message, without)
     return ChatMessage(
         role=message.role,
-        content=message.content,
+        content=content,
+        images=images,
         thinking=message.thinking,
         name=message.name,
         tool_call_id=message.tool_call_id,
