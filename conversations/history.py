@@ -12,8 +12,8 @@ Role = Message.Role
 COMPLETED = Run.Status.COMPLETED
 
 
+def of_run(run: Run) -> list[Message]:
     """Everything up to the run's user message, then what its own earlier turns said. Three queries, however long it is.
-    """Everything up to the run's user message, then what its own earlier turns said. Three queries, whatever the length.
 
     A retry goes on from the tool calls that the failed run had answered. A run that answers anew what was answered
     before, which is a retry of a completed one, sees nothing of the old answer.
