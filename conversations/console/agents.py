@@ -52,6 +52,13 @@ class AgentAdmin(OwnedAdmin):
         tools = ("Tools", {"fields": ("tools", "system_tools", "approvals", "tool_mode")})
         return [tools if title == "Tools" else (title, terms) for title, terms in self.fieldsets]
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """A tool made from here would be the operator's own, not the agent's owner's."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "tools" and field is not None:
+            field.widget.can_add_related = False
+        return field
+
     @admin.display(description="status")
     def state(self, agent: Agent) -> str:
         return console.badge(agent.status)

@@ -39,8 +39,8 @@ class AgentForm(OwnedForm):
             "context_variables": JSONArea(),
             "tools": forms.CheckboxSelectMultiple,
         }
+        labels = {"tools": "Tools of its owner"}
         help_texts = {
-            "tools": "Those of the agent's owner.",
             "tool_mode": "JSON schema: for models that never learned to call tools.",
             "model_config": 'An object, such as {"model": "gpt-4o-mini", "temperature": 0.7}.',
             "context_variables": "An object; its values are there for every prompt of the agent.",

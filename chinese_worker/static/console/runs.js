@@ -22,7 +22,7 @@ class Runs {
         const head = element('p', 'run-head');
         head.append(element('strong', '', `Run ${run.id}`), ' ', badge(run.status), ' ', moment(run.created_at));
         root.append(head);
-        if (run.retry_of) root.append(element('p', 'quiet', `tries run ${run.retry_of} again`));
+        if (run.retry_of) root.append(element('p', 'quiet', `answers the message of run ${run.retry_of} again`));
         if (run.error) root.append(element('p', 'run-error', run.error));
         if (run.next_step) root.append(element('p', 'quiet', run.next_step));
         for (const warning of run.warnings) root.append(element('p', 'quiet', warning));
