@@ -249,10 +249,11 @@ class TestLeaving:
         self, api: APIClient, conversation: Conversation, scripted: Agent
     ) -> None:
         first = ask(api, conversation, [LOOK], [say("never said")])
-        refused = api.post(of(conversation, "messages"), {"content": "and?"})
-        assert (refused.status_code, refused.json()["code"]) == (409, "waiting_for_tool")
-        assert refused.json()["active_run"] == {"id": first.pk, "status": "waiting_for_tool"}
-        assert [one["call_id"] for one in refused.json()["tool_requests"]] == calls_of(api, conversation)
+        for on_busy in (None, "enqueue", "reject", "steer"):
+            refused = api.post(of(conversation, "messages"), {"content": "and?", "on_busy": on_busy})
+            assert (refused.status_code, refused.json()["code"]) == (409, "waiting_for_tool")
+            assert refused.json()["active_run"] == {"id": first.pk, "status": "waiting_for_tool"}
+            assert [one["call_id"] for one in refused.json()["tool_requests"]] == calls_of(api, conversation)
         posted = api.post(of(conversation, "messages"), {"content": '{"script": []}', "on_busy": "interrupt"})
         assert posted.status_code == 202
         drain()
