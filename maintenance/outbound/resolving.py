@@ -8,6 +8,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from maintenance.outbound.allowed import Allowed
+from maintenance.outbound.deadline import STEP_SECONDS, Deadline
 from maintenance.outbound.errors import OutboundFailed
 from maintenance.outbound.targets import Target
 
@@ -20,26 +21,27 @@ class Route:
     place: tuple[Any, ...]
 
 
-def routes(target: Target, allowed: Allowed, seconds: float) -> Sequence[Route]:
+def routes(target: Target, allowed: Allowed, deadline: Deadline) -> Sequence[Route]:
     """Where `target` is to be found. Raises OutboundRefused where one of its addresses is closed, OutboundFailed."""
     if target.address:
         allowed.judge(target, target.address)
         family = socket.AF_INET6 if isinstance(target.address, IPv6Address) else socket.AF_INET
         return [Route(family, (target.host, target.port))]
-    found = _looked_up(target, seconds)
+    found = _looked_up(target, deadline)
     # Every one: a name that leads to a closed address beside an open one was made for no good purpose.
     for route in found:
         allowed.judge(target, ip_address(str(route.place[0]).partition("%")[0]))
     return found
 
 
-def _looked_up(target: Target, seconds: float) -> Sequence[Route]:
+def _looked_up(target: Target, deadline: Deadline) -> Sequence[Route]:
     """The addresses of a name, asked for once. In a thread: the system's resolver knows no deadline."""
     lookup = _Lookup(target)
     lookup.start()
-    lookup.join(seconds)
+    while lookup.is_alive() and deadline.remaining() > 0:
+        lookup.join(STEP_SECONDS)
     if lookup.is_alive():
-        text = f"The name {target.host} was not resolved within {seconds:.3g} s."
+        text = f"The name {target.host} was not resolved in time."
         raise OutboundFailed(text, code="outbound_timeout")
     if not lookup.found:
         raise OutboundFailed(f"The name {target.host} could not be resolved.", code="outbound_unreachable")

@@ -1,7 +1,6 @@
 """From what a caller wants to the answer: what may be sent, redirects, and second attempts."""
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -13,8 +12,9 @@ from django.utils import timezone
 
 from maintenance.outbound import resolving, targets, wire
 from maintenance.outbound.allowed import Allowed
+from maintenance.outbound.deadline import Deadline
 from maintenance.outbound.errors import OutboundFailed, OutboundRefused
-from maintenance.outbound.wire import Answer, Deadline, Message
+from maintenance.outbound.wire import Answer, Message
 
 MAX_REDIRECTS = 5
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -103,7 +103,7 @@ def _attempts(message: Message, allowed: Allowed, deadline: Deadline, attempts: 
         except OutboundFailed as error:
             if error.permanent or pause >= deadline.left():
                 raise
-        time.sleep(pause)
+        deadline.pause(pause)
     return _follow(message, allowed, deadline)
 
 
@@ -120,7 +120,7 @@ def _asked_pause(answer: Answer) -> float:
 
 def _follow(message: Message, allowed: Allowed, deadline: Deadline) -> Answer:
     for _ in range(MAX_REDIRECTS + 1):
-        routes = resolving.routes(message.target, allowed, deadline.left())
+        routes = resolving.routes(message.target, allowed, deadline)
         answer = wire.exchange(message, routes, deadline)
         location = answer.headers.get("location")
         if answer.status not in _REDIRECTS or not location:

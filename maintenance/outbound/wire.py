@@ -1,6 +1,7 @@
 """One exchange with one server, at an address that was judged, until a deadline that holds for all of it."""
 
 import os
+import select
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.response import HTTPResponse as Response
 
+from maintenance.outbound.deadline import STEP_SECONDS, Deadline
 from maintenance.outbound.errors import OutboundFailed
 from maintenance.outbound.resolving import Route
 from maintenance.outbound.targets import Target
@@ -49,30 +51,6 @@ class Message:
     max_bytes: int
 
 
-class Deadline:
-    """A moment after which nothing is waited for; `end`, called from any thread, makes it now."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.door: Door | None = None
-        self._ends_at = time.monotonic() + seconds
-
-    def end(self) -> None:
-        self._ends_at = time.monotonic()
-        if self.door:
-            self.door.shut()
-
-    def remaining(self) -> float:
-        """Seconds; below zero where it is over."""
-        return self._ends_at - time.monotonic()
-
-    def left(self) -> float:
-        """Seconds; more than none. Raises OutboundFailed where it is over."""
-        if (seconds := self.remaining()) > 0:
-            return seconds
-        raise OutboundFailed(f"No whole answer came within {self.seconds:g} s.", code="outbound_timeout")
-
-
 class Door:
     """Opens the connection to one of the routes, and shuts it when the deadline is over.
 
@@ -87,14 +65,13 @@ class Door:
 
     def open(self) -> socket.socket:
         """A connected socket. Raises the error of the last route where none leads anywhere."""
-        failure: OSError = OSError("no address")
+        failure: Exception = OSError("no address")
         for route in self._routes:
-            seconds = min(CONNECT_SECONDS, self._deadline.left())
+            self._deadline.left()
             connected = socket.socket(route.family, socket.SOCK_STREAM)
             try:
-                connected.settimeout(seconds)
-                connected.connect(route.place)
-            except OSError as error:
+                self._connect(connected, route)
+            except (OSError, OutboundFailed) as error:
                 connected.close()
                 failure = error
             else:
@@ -102,10 +79,25 @@ class Door:
                 return connected
         raise failure
 
+    def _connect(self, unconnected: socket.socket, route: Route) -> None:
+        # In steps: the end of the deadline is to be seen, and nothing wakes a thread that is blocked in `connect`.
+        unconnected.setblocking(False)
+        with suppress(BlockingIOError):
+            unconnected.connect(route.place)
+        until = time.monotonic() + CONNECT_SECONDS
+        ready = select.poll()
+        ready.register(unconnected, select.POLLOUT)
+        while not ready.poll(STEP_SECONDS * 1000):
+            self._deadline.left()
+            if time.monotonic() > until:
+                raise TimeoutError("it did not answer")
+        if code := unconnected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(code, os.strerror(code))
+
     def _watch(self, connected: socket.socket) -> None:
         # A duplicate, because TLS takes the socket's number over.
         self._socket = connected.dup()
-        self._deadline.door = self
+        self._deadline.shut = self.shut
         self._guard = threading.Timer(max(0.0, self._deadline.remaining()), self.shut)
         self._guard.daemon = True
         self._guard.start()
@@ -117,7 +109,7 @@ class Door:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._deadline.door = None
+        self._deadline.shut = None
         if self._guard:
             self._guard.cancel()
             self._guard.join()

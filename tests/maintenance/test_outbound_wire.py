@@ -131,20 +131,63 @@ def test_a_name_server_that_does_not_answer_ends_with_the_deadline(monkeypatch: 
     assert failed.value.code == "outbound_timeout"
 
 
-def test_a_server_that_takes_no_connection_ends_with_the_deadline() -> None:
-    with socket.socket() as full:
-        full.bind((LOCAL, 0))
-        full.listen(0)
-        port = full.getsockname()[1]
+@pytest.fixture
+def full() -> Iterator[str]:
+    """The place of a server that takes no connection and refuses none."""
+    with socket.socket() as server:
+        server.bind((LOCAL, 0))
+        server.listen(0)
+        port = server.getsockname()[1]
         waiting = [socket.socket() for _ in range(8)]
         for one in waiting:
             one.setblocking(False)
             one.connect_ex((LOCAL, port))
-        with pytest.raises(outbound.OutboundFailed) as failed:
-            outbound.send("GET", f"http://{LOCAL}:{port}/", allow=[f"{LOCAL}:{port}"], timeout_seconds=0.5)
+        yield f"{LOCAL}:{port}"
         for one in waiting:
             one.close()
+
+
+def test_a_server_that_takes_no_connection_ends_with_the_deadline(full: str) -> None:
+    with pytest.raises(outbound.OutboundFailed) as failed:
+        outbound.send("GET", f"http://{full}/", allow=[full], timeout_seconds=0.5)
     assert failed.value.code == "outbound_timeout"
+
+
+def ended_by_another_thread(url: str, **values: Any) -> float:
+    """The seconds from the moment in which somebody ends the request until it has ended."""
+    ended: list[float] = []
+
+    def end_soon(end: Callable[[], None]) -> None:
+        def now() -> None:
+            ended.append(time.monotonic())
+            end()
+
+        threading.Timer(0.1, now).start()
+
+    with pytest.raises(outbound.OutboundFailed):
+        outbound.send("GET", url, ending=end_soon, timeout_seconds=60, **values)
+    return time.monotonic() - ended[0]
+
+
+def test_a_request_is_ended_while_it_connects(full: str) -> None:
+    assert ended_by_another_thread(f"http://{full}/", allow=[full]) < 1
+
+
+def test_a_request_is_ended_while_its_name_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(60) and [])
+    assert ended_by_another_thread("http://slow.test/") < 1
+    answered.set()
+
+
+def test_a_request_is_ended_while_it_waits_for_another_attempt(serve: Serve) -> None:
+    place = serve(document(503, {}, {"retry-after": "30"})).url.removeprefix("http://")
+    assert ended_by_another_thread(f"http://{place}/", allow=[place], attempts=2) < 1
+
+
+def test_a_request_is_ended_while_its_answer_is_awaited(serve: Serve) -> None:
+    place = serve([60.0]).url.removeprefix("http://")
+    assert ended_by_another_thread(f"http://{place}/", allow=[place]) < 1
 
 
 def test_no_thread_is_left_behind(serve: Serve) -> None:
