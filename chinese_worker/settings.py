@@ -117,6 +117,10 @@ REGISTRATION_OPEN = env.flag("REGISTRATION_OPEN")
 TOKEN_LIFETIME_SECONDS = env.number("TOKEN_LIFETIME_SECONDS", 24 * 3600)
 IDEMPOTENCY_KEPT_SECONDS = env.number("IDEMPOTENCY_KEPT_SECONDS", 24 * 3600)
 MESSAGE_MAX_BYTES = env.number("MESSAGE_MAX_BYTES", 256 * 1024)
+IMAGES_MAX = env.number("IMAGES_MAX", 8)
+IMAGE_MAX_BYTES = env.number("IMAGE_MAX_BYTES", 10 * 1024 * 1024)
+IMAGES_MAX_BYTES = env.number("IMAGES_MAX_BYTES", 18 * 1024 * 1024)
+IMAGE_MAX_PIXELS = env.number("IMAGE_MAX_PIXELS", 100_000_000)
 TOOL_SCHEMAS_MAX = env.number("TOOL_SCHEMAS_MAX", 64)
 TOOL_SCHEMAS_MAX_BYTES = env.number("TOOL_SCHEMAS_MAX_BYTES", 256 * 1024)
 TOOL_RESULT_MAX_BYTES = env.number("TOOL_RESULT_MAX_BYTES", 1024 * 1024)
@@ -167,8 +171,10 @@ LOG_KEPT_DAYS = env.number("LOG_KEPT_DAYS", 14)
 JOB_HISTORY_DAYS = env.number("JOB_HISTORY_DAYS", 30)
 JOB_FAILED_HISTORY_DAYS = env.number("JOB_FAILED_HISTORY_DAYS", 90)
 SCHEDULE_HISTORY_DAYS = env.number("SCHEDULE_HISTORY_DAYS", 90)
+# Folders of MEDIA_ROOT where a file goes that no live row needs
+OWNED_FOLDERS = ("images",)
 # Functions that are given names below MEDIA_ROOT and answer with those that a live row needs
-FILES_IN_USE: list[str] = []
+FILES_IN_USE = ["conversations.picture_files.in_use"]
 # Functions that are given the time and answer with the rows of their app whose time is over
 HISTORY_ROWS = ["models_registry.retention.ended_pulls"]
 

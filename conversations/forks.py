@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.utils import timezone
 
-from conversations import calls, history
+from conversations import calls, history, picture_files
 from conversations.copies import copy_of
 from conversations.models import Conversation, Message, TodoItem, ToolCall
 from maintenance.errors import Invalid
@@ -93,4 +93,5 @@ def _copy_messages(begun: Conversation, messages: Sequence[Message]) -> None:
 
 def _copy(message: Message, begun: Conversation, position: int) -> Message:
     learnt = {name: message.request[name] for name in _LEARNT if name in message.request}
-    return copy_of(message, conversation_id=begun.pk, run_id=None, position=position, request=learnt)
+    images = picture_files.copied(message.images, begun.pk)
+    return copy_of(message, conversation_id=begun.pk, run_id=None, position=position, request=learnt, images=images)

@@ -93,7 +93,7 @@ def process_turn(*, run_id: int) -> None:
             return _end(run, Status.INCOMPLETE, reason="max_turns", turn_count=run.max_turns)
         turns.take_steered(run)
         messages = history.of_run(run)
-        snapshot = turns.snapshot(run, resolved, messages)  # 4. the system prompt, 5. the snapshot: on the first turn
+        turns.snapshot(run, resolved, messages)  # 4. the system prompt, 5. the snapshot: on the first turn
         draft, cancellation = turns.draft(run, messages), Cancellation()
         with Publisher(run, draft, cancellation) as publish, _kept(run, draft, publish):
             message = turns.stored_reply(run, messages)
@@ -101,7 +101,7 @@ def process_turn(*, run_id: int) -> None:
             if message is None:
                 _begin(run, publish)
                 warming.require(resolved, publish)
-                asked = turns.request(snapshot, draft, messages)
+                asked = turns.request(run, resolved, draft, messages)
                 _announce(run, publish, asked)
                 reply = resolved.backend.stream(asked.request, publish.text, cancellation)  # 6. call it, streaming
                 message = _record(run, draft, reply, asked, publish)  # 7. store it with its tool calls,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from django.db import transaction
 from redis.exceptions import RedisError
 
-from conversations import runs, stream
+from conversations import picture_files, runs, stream
 from conversations.models import Agent, Conversation, Run
 from maintenance import streams
 from maintenance.commits import after_commit
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 @transaction.atomic
 def delete(conversation: Conversation) -> None:
-    """Cancel what runs or waits, then delete the conversation and forget its events."""
+    """Cancel what runs or waits, then delete the conversation and forget its events and images."""
     _stop(conversation)
-    after_commit(_forget_events, [conversation.pk])
+    _forget([conversation.pk])
     conversation.delete()
 
 
@@ -28,7 +28,7 @@ def delete_agent(agent: Agent) -> None:
     for conversation in agent.conversations.filter(runs__status__in=[Run.Status.PENDING, *Run.OPEN]).distinct():
         _stop(conversation)
     ids = list(agent.conversations.values_list("pk", flat=True))
-    after_commit(_forget_events, ids)
+    _forget(ids)
     agent.delete()
 
 
@@ -36,6 +36,11 @@ def _stop(conversation: Conversation) -> None:
     # Those that wait go first: the end of the open run would promote one of them.
     conversation.runs.filter(status=Run.Status.PENDING).update(status=Run.Status.CANCELLED)
     runs.cancel(conversation)
+
+
+def _forget(conversation_ids: Sequence[int]) -> None:
+    after_commit(_forget_events, conversation_ids)
+    after_commit(picture_files.forget, conversation_ids)
 
 
 def _forget_events(conversation_ids: Sequence[int]) -> None:

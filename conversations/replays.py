@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from conversations import forks, history, jobs, transitions
+from conversations import forks, history, jobs, picture_files, transitions
 from conversations.copies import copy_of
 from conversations.models import Run, Snapshot, ToolCall
 from maintenance.errors import Invalid
@@ -37,7 +37,12 @@ def replay(
     made_with = _made_with(snapshot, old, backend, model, model_config or {})
     earlier = [message for message in history.of_run(old) if (message.position or 0) < place]
     conversation = forks.begin(old.conversation, earlier, place - 1)
-    asked = copy_of(question, conversation_id=conversation.pk, position=transitions.next_position(conversation.pk))
+    asked = copy_of(
+        question,
+        conversation_id=conversation.pk,
+        position=transitions.next_position(conversation.pk),
+        images=picture_files.copied(question.images, conversation.pk),
+    )
     asked.save()
     run = Run.objects.create(
         conversation=conversation,

@@ -5,23 +5,26 @@ The note is `Message.request` of the answer:
     model        which one was asked
     sent         the positions of the messages that were sent, as ranges: [[1, 7], [9, 12]]
     shortened    of tools' answers that were cut: {position: bytes that were sent}
+    without      of messages whose images were left out: {position: why}
     trimmed      how many older messages were left out
     estimated    tokens of the request by our rule of thumb
     scale        what the estimate was multiplied with, learnt from earlier answers
     counted      tokens by the backend's count; null where it did not count
     suspect      true where the backend counted so few that it must have left something out
-    sha256       of the canonical form of the request, which leaves out nothing but its time limits
+    sha256       of the canonical form of the request, which leaves out nothing but its time limits; an image stands
+                 there with the sha256 of its bytes
 """
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conversations import context, history, toolbox
+from conversations import context, history, illustrations, toolbox
 from conversations.models import Message, Snapshot
-from models_registry.backends.base import ChatMessage, ChatRequest, ModelConfig, Timeouts, ToolSchema, Usage
+from models_registry.backends.base import ChatMessage, ChatRequest, Image, ModelConfig, Timeouts, ToolSchema, Usage
 
 # How many of the newest answers say how our estimate differs from the backend's count.
 LEARNT_FROM = 3
@@ -32,10 +35,11 @@ SUSPECT_TOKENS = 500
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, and what is noted of it."""
+    """A request, and what is noted of it. `lost`: how many images were to be sent and had no file any more."""
 
     request: ChatRequest
     note: Mapping[str, Any]
+    lost: int = 0
 
     @property
     def trimmed(self) -> int:
@@ -62,29 +66,38 @@ class Asked:
         return {**self.note, **counted, **({"suspect": True} if self.is_suspect(usage) else {})}
 
 
-def ask(taken: Snapshot, messages: Sequence[Message], timeouts: Timeouts) -> Asked:
-    """What to ask the backend, given these messages. Raises ContextTooSmall."""
+def ask(
+    taken: Snapshot, messages: Sequence[Message], timeouts: Timeouts, without: Mapping[str, str] | None = None
+) -> Asked:
+    """What to ask the backend, given these messages. Raises ContextTooSmall.
+
+    `without` says, by position, why the images of a message are left out.
+    """
     told = history.told(messages)
     config = config_of(taken)
     scale = _scale(told, config.model)
     chosen = context.choose(
-        history.as_values(told),
+        history.as_values(told, without),
         system_prompt=taken.system_prompt,
         tools=_tools(taken),
         config=config,
         scale=scale,
     )
-    request = _request(taken, chosen.messages, timeouts)
+    sent = told[chosen.trimmed :]
+    illustrated = illustrations.loaded(sent, chosen.messages)
+    request = _request(taken, illustrated.messages, timeouts)
+    reasons = {str(message.position): (without or {}).get(str(message.position), "") for message in sent}
     note = {
         "model": config.model,
-        "sent": _ranges(message.position or 0 for message in told[chosen.trimmed :]),
+        "sent": _ranges(message.position or 0 for message in sent),
         "shortened": {str(told[place].position): kept for place, kept in chosen.shortened.items()},
+        "without": {position: reason for position, reason in reasons.items() if reason},
         "trimmed": chosen.trimmed,
         "estimated": context.size(request),
         "scale": round(scale, 4),
         "sha256": digest(request),
     }
-    return Asked(request, note)
+    return Asked(request, note, illustrated.lost)
 
 
 def again(taken: Snapshot, note: Mapping[str, Any], messages: Sequence[Message], timeouts: Timeouts) -> ChatRequest:
@@ -95,7 +108,8 @@ def again(taken: Snapshot, note: Mapping[str, Any], messages: Sequence[Message],
         for place, message in enumerate(told)
         if str(message.position) in note["shortened"]
     }
-    return _request(taken, context.shorten(history.as_values(told), shortened), timeouts)
+    values = context.shorten(history.as_values(told, note.get("without")), shortened)
+    return _request(taken, illustrations.loaded(told, values).messages, timeouts)
 
 
 def _request(taken: Snapshot, messages: Sequence[ChatMessage], timeouts: Timeouts) -> ChatRequest:
@@ -141,4 +155,11 @@ def digest(request: ChatRequest) -> str:
 
 def _text(request: ChatRequest) -> str:
     values = {name: value for name, value in vars(request).items() if name != "timeouts"}
-    return json.dumps(values, default=vars, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(values, default=_plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Image):
+        data = base64.b64decode(value.data_base64)
+        return {"media_type": value.media_type, "sha256": hashlib.sha256(data).hexdigest()}
+    return vars(value)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.urls import reverse
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -43,6 +44,15 @@ class MadeCallSerializer(ToolCallSerializer):
         return round((call.finished_at - call.started_at).total_seconds(), 4)
 
 
+class ImageSerializer(serializers.Serializer[Any]):
+    """`media_type` is what the bytes are; `url` an absolute path without a host, under which they are served."""
+
+    id = serializers.CharField()
+    media_type = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+    url = serializers.CharField()
+
+
 class MessageSerializer(serializers.ModelSerializer[Message]):
     """What is not there is null; `tool_calls` is null too where the message asks for none."""
 
@@ -50,7 +60,7 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     thinking = serializers.SerializerMethodField()
     tool_calls = serializers.SerializerMethodField()
     tool_call_id = serializers.SerializerMethodField()
-    images = serializers.ListField(child=serializers.DictField())
+    images = serializers.SerializerMethodField()
     attachments = serializers.SerializerMethodField()
 
     class Meta:
@@ -73,8 +83,23 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     def get_tool_calls(self, message: Message) -> Any:
         return [_tool_call.to_representation(call) for call in message.tool_calls.all()] or None
 
+    @extend_schema_field(ImageSerializer(many=True))
+    def get_images(self, message: Message) -> Any:
+        return images(message)
+
     def get_attachments(self, message: Message) -> list[dict[str, Any]]:
         return []
+
+
+def images(message: Message, view: str = "message-image") -> list[dict[str, Any]]:
+    """The images of a message, with addresses of the view of this name."""
+    return [
+        {
+            **{name: row[name] for name in ("id", "media_type", "size_bytes")},
+            "url": reverse(view, args=[message.conversation_id, message.pk, row["id"]]),
+        }
+        for row in message.images
+    ]
 
 
 class _PlainMessageSerializer(MessageSerializer):

@@ -11,8 +11,8 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from conversations import calls, context, journal, prompts, requests, toolbox, transitions
-from conversations.models import Agent, Conversation, Message, Run, Snapshot, ToolCall
+from conversations import calls, context, illustrations, journal, prompts, requests, toolbox, transitions
+from conversations.models import Conversation, Message, Run, Snapshot, ToolCall
 from conversations.requests import Asked
 from maintenance import executor
 from maintenance.ledger import JobError
@@ -54,8 +54,14 @@ def lease(token: str) -> dict[str, Any]:
 
 
 def take_steered(run: Run) -> None:
-    """Give what was said meanwhile to steer the run its place: the next model call sees it."""
-    for message in transitions.steered(run):
+    """Give what was said meanwhile to steer the run its place: the next model call sees it.
+
+    Not while calls have no answer: those come first, and their places are kept free.
+    """
+    waiting = transitions.steered(run)
+    if waiting and ToolCall.objects.filter(run=run, status__in=ToolCall.UNANSWERED).exists():
+        return
+    for message in waiting:
         position = transitions.next_position(run.conversation_id)
         Message.objects.filter(pk=message.pk, position=None).update(position=position, status=Message.Status.COMPLETE)
 
@@ -84,16 +90,13 @@ def made_with(run: Run, resolved: catalog.Resolved, message_count: int) -> Snaps
     """What the run would be made with now; nothing is stored. Raises Invalid where a prompt cannot be rendered."""
     assembled = prompts.assemble(run, message_count)
     agent = run.conversation.agent
-    # A model that cannot call tools would only be confused by them.
-    offered = resolved.backend.capabilities.function_calling
-    by_schema = resolved.tool_mode == Agent.ToolMode.JSON_SCHEMA and agent.tool_mode == Agent.ToolMode.AUTO
-    tools = toolbox.of_conversation(agent, run.conversation, by_schema=by_schema) if offered else []
+    tools: Any = toolbox.packed(toolbox.offered(agent, run.conversation, resolved))
     return Snapshot(
         run=run,
         agent_name=agent.name,
         system_prompt=assembled.text,
         variables=assembled.variables,
-        tools=toolbox.packed(tools),
+        tools=tools,
         tool_mode=resolved.tool_mode,
         config=vars(resolved.config),
         warnings=resolved.warnings,
@@ -119,9 +122,11 @@ def resolve(run: Run) -> catalog.Resolved:
     return catalog.resolve(agent.ai_backend, agent.model_config, agent.tool_mode)
 
 
-def request(taken: Snapshot, written: journal.Draft, messages: Sequence[Message]) -> Asked:
+def request(run: Run, resolved: catalog.Resolved, written: journal.Draft, messages: Sequence[Message]) -> Asked:
     """What to ask the backend; the draft of the answer keeps what it was. Raises ContextTooSmall."""
-    asked = requests.ask(taken, messages, timeouts(requests.config_of(taken)))
+    without = illustrations.left_out(run, messages, sees=resolved.vision)
+    asked = requests.ask(run.snapshot, messages, timeouts(resolved.config), without)
+    run.warnings = [*run.warnings, *illustrations.warnings(run, asked.note["without"], asked.lost)]
     written.request = asked.note
     return asked
 

@@ -45,7 +45,7 @@ def _rows(which: Callable[[datetime], QuerySet[Any, Any]]) -> Callable[[Sweep, d
 
 
 def temporary_files(sweep: Sweep, now: datetime) -> None:
-    """Uploads that nothing came of: after TEMPORARY_KEPT_HOURS, unless a live row names them."""
+    """Uploads that nothing came of, and what no row owns: after TEMPORARY_KEPT_HOURS, unless a live row names them."""
     kept = timedelta(hours=settings.TEMPORARY_KEPT_HOURS)
     remove_stale(
         sweep, Folder(root=Path(settings.MEDIA_ROOT), older_than=now - kept, wanted=_is_temporary, needed=_used)
@@ -53,7 +53,9 @@ def temporary_files(sweep: Sweep, now: datetime) -> None:
 
 
 def _is_temporary(path: str) -> bool:
-    return path.startswith(f"{TEMPORARY_FOLDER}/") or path.endswith(PARTIAL_SUFFIXES)
+    folder, _, inside = path.partition("/")
+    owned = folder == TEMPORARY_FOLDER or folder in settings.OWNED_FOLDERS
+    return (owned and bool(inside)) or path.endswith(PARTIAL_SUFFIXES)
 
 
 def _used(_: int, entries: Sequence[Entry]) -> set[str]:

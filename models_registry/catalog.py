@@ -24,7 +24,8 @@ ALIASES = {"claude": "anthropic"}
 class Resolved:
     """A backend and the configuration to call it with. `warnings` as in `config`; `name` is the configured one.
 
-    `tool_mode`, native or json_schema, is how the backend offers tools. `manager` is there where it manages its models.
+    `tool_mode`, native or json_schema, is how the backend offers tools. `vision`: the model is not known to take no
+    images. `manager` is there where it manages its models.
     """
 
     backend: Backend
@@ -32,6 +33,7 @@ class Resolved:
     warnings: list[ConfigWarning]
     name: str
     tool_mode: str
+    vision: bool
     manager: ModelManager | None = None
 
 
@@ -138,6 +140,7 @@ def resolve(name: str, model_config: Mapping[str, Any], tool_mode: str = "") -> 
         warnings=warnings,
         name=chosen.name,
         tool_mode=mode,
+        vision=driven.capabilities.vision and window.sees is not False,
         manager=cast(ModelManager, driven) if driven.capabilities.model_management else None,
     )
 

@@ -79,5 +79,6 @@ def _embedded() -> BackendSettings:
         context_length=settings.EMBEDDED_MODEL_CONTEXT_TOKENS,
         extensions=True,
         function_calling=False,
+        vision=False,
         tool_mode="json_schema",
     )

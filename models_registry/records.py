@@ -27,7 +27,7 @@ BASE_URLS: Mapping[str, str] = {
     Driver.ANTHROPIC: "https://api.anthropic.com",
     Driver.FAKE: "",
 }
-TOOLS = "tools"  # among a model's capabilities
+TOOLS, VISION = "tools", "vision"  # among a model's capabilities
 LATEST = ":latest"  # what a name without a tag means to Ollama
 T = TypeVar("T")
 _remembered: ContextVar[dict[Hashable, Any] | None] = ContextVar("remembered", default=None)
@@ -37,12 +37,13 @@ _remembered: ContextVar[dict[Hashable, Any] | None] = ContextVar("remembered", d
 class Window:
     """What is stored of a model's window, in tokens: its own maximum, and that which it is loaded with. 0: unknown.
 
-    And whether it can call tools; None: unknown.
+    And whether it can call tools, and takes images; None: unknown.
     """
 
     most: int = 0
     loaded: int = 0
     calls_tools: bool | None = None
+    sees: bool | None = None
 
 
 @contextmanager
@@ -109,8 +110,10 @@ def is_synced(backend: str) -> bool:
 
 
 def _window(most: int | None, loaded: int | None, capabilities: Sequence[str] | None) -> Window:
-    calls_tools = None if capabilities is None else TOOLS in capabilities
-    return Window(most=most or 0, loaded=loaded or 0, calls_tools=calls_tools)
+    if capabilities is None:
+        return Window(most=most or 0, loaded=loaded or 0)
+    calls_tools, sees = TOOLS in capabilities, VISION in capabilities
+    return Window(most=most or 0, loaded=loaded or 0, calls_tools=calls_tools, sees=sees)
 
 
 def named(backend: str, model: str) -> QuerySet[Model]:

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from conversations import runs, status
+from conversations import pictures, runs, status
 from conversations.api.lookup import conversation_of, path_of
 from conversations.models import OnBusy, Run, ToolCall
 from conversations.shapes import MessageSerializer, last_answer
@@ -27,9 +27,15 @@ class ToolRequestSerializer(serializers.ModelSerializer[ToolCall]):
 
 
 class MessageBody(Body):
-    content = serializers.CharField(trim_whitespace=False)
+    content = serializers.CharField(
+        trim_whitespace=False, allow_blank=True, help_text="may be empty where there are images"
+    )
     # Old clients send an empty list with every message.
-    images = serializers.ListField(child=serializers.CharField(), max_length=0, required=False)
+    images = serializers.ListField(
+        child=serializers.CharField(trim_whitespace=False),
+        required=False,
+        help_text="PNG, JPEG, GIF or WebP, each in standard base64 or as a data URL",
+    )
     on_busy = serializers.ChoiceField(OnBusy.choices, required=False)
 
 
@@ -70,8 +76,9 @@ class MessagesView(APIView):
         conversation = conversation_of(request, pk)
         body = MessageBody(data=request.data)
         body.is_valid(raise_exception=True)
-        content = body.validated_data["content"]
-        return accepted(runs.start(conversation, content, on_busy=body.validated_data.get("on_busy")))
+        values = body.validated_data
+        images = pictures.take(values.get("images", ()))
+        return accepted(runs.start(conversation, values["content"], on_busy=values.get("on_busy"), images=images))
 
 
 class StatsSerializer(serializers.Serializer[Any]):

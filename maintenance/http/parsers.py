@@ -42,7 +42,7 @@ class JSONBody(BaseParser):
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)
         if len(body) > limit:
-            raise TooLarge()
+            raise TooLarge(f"The body of a request has at most {limit} bytes.")
         try:
             value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:

@@ -36,7 +36,7 @@ class OpenAIBackend:
 
     def __init__(self, configured: BackendSettings) -> None:
         self.name = configured.name
-        self.capabilities = Capabilities(function_calling=configured.function_calling)
+        self.capabilities = Capabilities(function_calling=configured.function_calling, vision=configured.vision)
         self._configured = configured
 
     def stream(self, request: ChatRequest, on_delta: OnDelta, cancellation: Cancellation) -> Reply:

@@ -12,6 +12,7 @@ class BackendSettings:
     `options` are its own values for the fields of a `ModelConfig`, between the driver's and the agent's.
     `context_length` is a window in tokens that no agent can widen, 0 where the server does not fix one.
     `extensions`: its server takes options beyond those of the provider that the driver is named after.
+    `vision`: its server may have models that take images.
     `tool_mode`, native or json_schema, is how tools are offered where an agent does not say.
     `fault` says why it cannot be called at all, safe to show; empty where it can.
     """
@@ -25,5 +26,6 @@ class BackendSettings:
     context_length: int = 0
     extensions: bool = False
     function_calling: bool = True
+    vision: bool = True
     tool_mode: str = "native"
     fault: str = ""

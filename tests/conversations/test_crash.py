@@ -56,7 +56,8 @@ def record(run: Run, reply: Reply) -> Message:
     messages = history.of_run(run)
     resolved = turns.resolve(run)
     draft = journal.Draft(position=2)
-    asked = turns.request(turns.snapshot(run, resolved, messages), draft, messages)
+    turns.snapshot(run, resolved, messages)
+    asked = turns.request(run, resolved, draft, messages)
     return turns.record(run, draft, reply, asked)
 
 
@@ -250,3 +251,15 @@ def test_an_operators_cancel_of_the_job_stops_the_run(work: Work, conversation: 
     run.refresh_from_db()
     assert run.status == "cancelled"
     assert executor.current() is None
+
+
+def test_what_steers_a_run_comes_after_the_answers_to_calls_that_a_dead_worker_left(claimed: Run, work: Work) -> None:
+    """Its place would be that of an answer otherwise."""
+    record(claimed, Reply(tool_calls=[RequestedCall(provider_id="", name=name, arguments={}) for name in ("f", "g")]))
+    die(claimed)
+    runs.start(claimed.conversation, script(say("steered")), on_busy="steer")
+    work()
+    said = claimed.conversation.messages.order_by("position").values_list("position", "role")
+    assert list(said) == [(1, "user"), (2, "assistant"), (3, "tool"), (4, "tool"), (5, "user"), (6, "assistant")]
+    claimed.refresh_from_db()
+    assert claimed.status == "completed"

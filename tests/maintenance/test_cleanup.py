@@ -86,7 +86,7 @@ def test_temporary_uploads_are_removed_after_a_day(data: Path) -> None:
     old = put(data / "uploads/temp/a.png", age=25 * HOUR)
     deep = put(data / "uploads/temp/7/b.png", age=25 * HOUR)
     young = put(data / "uploads/temp/c.png", age=23 * HOUR)
-    kept = put(data / "uploads/images/d.png", age=900 * DAY)
+    kept = put(data / "uploads/kept/d.png", age=900 * DAY)
     assert tally(clean(), "temporary_files") == (2, 14, 0, 0)
     assert [old.exists(), deep.exists(), young.exists(), kept.exists()] == [False, False, True, True]
 

@@ -45,7 +45,7 @@ def test_every_backend_is_listed_with_its_health(api: APIClient, openai: OpenAIS
         "capabilities": {
             "streaming": True,
             "function_calling": True,
-            "vision": False,
+            "vision": True,
             "model_management": False,
         },
     }

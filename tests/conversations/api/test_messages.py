@@ -63,7 +63,7 @@ class TestPosting:
 
     def test_old_clients_send_an_empty_list_of_images(self, api: APIClient, conversation: Conversation) -> None:
         assert say(api, conversation, images=[]).status_code == 202
-        assert list(say(api, conversation, images=["aGk="]).json()["errors"]) == ["images"]
+        assert Message.objects.get().images == []
 
     def test_f17_unknown_fields_are_refused(self, api: APIClient, conversation: Conversation) -> None:
         assert list(say(api, conversation, max_turns=1000).json()["errors"]) == ["max_turns"]
