@@ -16,6 +16,7 @@ from conversations import system_tools
 from conversations.models import Agent, Conversation, Snapshot, Tool, ToolCall
 from maintenance.errors import Invalid
 from models_registry.backends.base import ToolSchema
+from models_registry.catalog import Resolved
 
 Kind = ToolCall.Kind
 _NOTHING: Registry[Any] = Registry()  # a schema that refers to another one elsewhere makes no request
@@ -48,6 +49,14 @@ class Offered:
             return ""
         place = ".".join(str(step) for step in error.absolute_path)
         return f"{place}: {error.message}"[:500] if place else error.message[:500]
+
+
+def offered(agent: Agent, conversation: Conversation, resolved: Resolved) -> list[Offered]:
+    """What a run on this backend is offered now. Nothing where it cannot call tools: they would only confuse it."""
+    if not resolved.backend.capabilities.function_calling:
+        return []
+    by_schema = resolved.tool_mode == Agent.ToolMode.JSON_SCHEMA and agent.tool_mode == Agent.ToolMode.AUTO
+    return of_conversation(agent, conversation, by_schema=by_schema)
 
 
 def of_conversation(agent: Agent, conversation: Conversation, *, by_schema: bool = False) -> list[Offered]:

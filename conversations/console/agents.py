@@ -16,7 +16,10 @@ from conversations.console.forms import AgentForm, AgentPromptForm, SystemPrompt
 from conversations.console.owned import OwnedAdmin
 from conversations.console.talking import SEND, open_with
 from conversations.models import Agent, AgentPrompt, Conversation
+from maintenance.errors import Invalid
 from maintenance.templatetags import console
+from models_registry import catalog
+from models_registry.errors import BackendError
 
 AGENTS_OFFERED = 100
 
@@ -85,7 +88,7 @@ class AgentAdmin(OwnedAdmin):
         agent = self.get_object(request, object_id)
         more = {
             "warnings": agents.warnings(agent) if agent else (),
-            "offered": toolbox.of_conversation(agent, Conversation(agent=agent)) if agent else (),
+            "offered": _offered(agent) if agent else (),
             "may_talk": agent is not None and request.user.has_perm(SEND),
         }
         return super().change_view(request, object_id, form_url, {**more, **(extra_context or {})})
@@ -113,6 +116,15 @@ class AgentAdmin(OwnedAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Agent]") -> None:
         for agent in queryset:
             removal.delete_agent(agent)
+
+
+def _offered(agent: Agent) -> list[toolbox.Offered]:
+    """Nothing where the agent could not run: the warnings say why."""
+    try:
+        resolved = catalog.resolve(agent.ai_backend, agent.model_config, agent.tool_mode)
+    except (Invalid, BackendError):
+        return []
+    return toolbox.offered(agent, Conversation(agent=agent), resolved)
 
 
 class SystemPromptAdmin(OwnedAdmin):

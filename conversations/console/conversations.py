@@ -110,7 +110,7 @@ class ConversationAdmin(RecordAdmin):
             "state": state.describe(conversation),
             "base_url": reverse("admin:conversations_conversation_changelist") + f"{conversation.pk}/",
             "stream_url": f"/api/v1/conversations/{conversation.pk}/stream",
-            "on_busy": [(value, BUSY[value]) for value in OnBusy.values if value in BUSY],
+            "on_busy": [(value.value, label) for value, label in BUSY.items()],
             "may_send": request.user.has_perm(talking.SEND),
             "may_retry": request.user.has_perm(talking.RETRY),
         }

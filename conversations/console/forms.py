@@ -61,7 +61,7 @@ class AgentForm(OwnedForm):
         names = system_tool_choices(self.instance)
         self.fields["tools"].queryset = own  # type: ignore[attr-defined]
         self.fields["system_tools"].choices = names  # type: ignore[attr-defined]
-        self.fields["approvals"].widget.names = [*own.values_list("name", flat=True), *(name for name, _ in names)]  # type: ignore[attr-defined]
+        self.fields["approvals"].widget.names = [*own.values_list("name", flat=True), *dict(names)]
         self.initial["every_system_tool"] = self.instance.system_tools is None
         self.initial["system_tools"] = self.instance.system_tools or []
 

@@ -289,5 +289,5 @@ def test_an_empty_list_is_looked_for_once(
     bobs: Client, failed_job: Job, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     bobs.get(LIST)
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         bobs.get(f"{LIST}?queue=high")
