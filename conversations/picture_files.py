@@ -1,8 +1,8 @@
 """Where pictures are kept: in MEDIA_ROOT, below `images/`, a folder for each conversation.
 
 A row of `Message.images` is `{id, media_type, size_bytes, path}`; `path` is relative to MEDIA_ROOT. Files are written
-before their row is committed. Those whose row never was, or is gone, are removed a day later by `clean_temporary_files`,
-which asks `in_use` for those that are needed.
+before their row is committed. What has no row, or none any more, `clean_temporary_files` removes a day later: it asks
+`in_use` which files are needed.
 """
 
 import base64
