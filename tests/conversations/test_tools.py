@@ -323,3 +323,20 @@ def test_a_long_result_is_cut_and_says_so(
     result = told(run)[1][1]
     assert result.startswith("Added [ ]")
     assert "bytes are left out]" in result
+
+
+def test_a_message_that_steers_comes_after_the_answers_to_calls_that_were_just_approved(
+    work: Work, conversation: Conversation, scripted: Agent, alice: User
+) -> None:
+    scripted.approvals = {"todo_add": "always"}
+    scripted.save()
+    run = ask(conversation, work, [call("todo_list"), call("todo_add", item="rice")], [say("done")])
+    answers.approve(run, ids(run)[0], by=alice)
+    steering = script(say("steered"))
+    assert runs.start(conversation, steering, on_busy="steer").pk == run.pk
+    work()
+    run.refresh_from_db()
+    rows = list(run.messages.order_by("position").values_list("role", "content"))
+    assert run.status == "completed"
+    assert [role for role, _ in rows] == ["assistant", "tool", "tool", "user", "assistant"]
+    assert rows[-2:] == [("user", steering), ("assistant", "steered")]
