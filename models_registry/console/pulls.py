@@ -77,7 +77,7 @@ class PullAdmin(RecordAdmin):
             "opts": self.opts,
             "pull": pull,
             "limit": settings.MODEL_PULL_CONCURRENCY,
-            "next_step": pulling.next_step(pull) if pull.status == Pull.Status.FAILED else "",
+            "next_step": pulling.next_step(pull) if pull.error_code else "",
             "job_id": pull.job_id if Job.objects.filter(pk=pull.job_id).exists() else "",
             "may_cancel": request.user.has_perm(sight.CANCEL) and unfinished,
             "may_retry": request.user.has_perm(sight.PULL)

@@ -2,7 +2,8 @@
 
 Besides the scripts of `ollama_chat` and `ollama_pulls`: `slow-load` answers nothing until it is loaded, which takes
 `load_seconds` and ends when nobody waits for it; `pull-slow` takes `pull_seconds`, or what its tag says, as in
-`pull-slow:30s`; it is shared by all who pull it, and goes on from where it was.
+`pull-slow:30s`; it is shared by all who pull it, and goes on from where it was. `pull-stubborn` is like it, but its
+download goes on when nobody waits for it.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from models_registry.fakes.ollama_pulls import Download
 VERSION = "0.12.11"
 CONTEXT_TOKENS = 8192
 SLOW_LOAD = "slow-load"
-SLOW_PULL = "pull-slow"
+SLOW_PULL, STUBBORN_PULL = "pull-slow", "pull-stubborn"
 THINKING = "thinking"
 EMPTY = [head(200, {"content-length": "0"})]
 Handler = Callable[[Mapping[str, Any]], Script | Play]
@@ -125,8 +126,10 @@ class OllamaServer(Server):
 
     def _pull(self, body: Mapping[str, Any]) -> Script | Play:
         name = _key(body["model"])
-        if name.partition(":")[0] == SLOW_PULL:
-            download = self.downloads.setdefault(name, Download(self._pull_seconds(name)))
+        kind = name.partition(":")[0]
+        if kind in (SLOW_PULL, STUBBORN_PULL):
+            made = Download(self._pull_seconds(name), stubborn=kind == STUBBORN_PULL)
+            download = self.downloads.setdefault(name, made)
             return ollama_pulls.shared(download, lambda: self._install(name))
         known = "pull-cached" if name in self.installed and name not in self.pull_scripts else name
         script = self.pull_scripts.get(known, self.pull_scripts["pull-unknown"])

@@ -55,15 +55,19 @@ def scripts() -> dict[str, Script]:
 
 @dataclass
 class Download:
-    """What is there of a model, for all who wait for it. Goes on only while somebody does, and from where it was."""
+    """What is there of a model, for all who wait for it. Goes on only while somebody does, and from where it was.
+
+    A `stubborn` one goes on all the same.
+    """
 
     seconds: float
+    stubborn: bool = False
     fetched: float = 0.0  # of 1
     waiters: int = 0
     _at: float = field(default=0.0)
 
     def join(self) -> None:
-        if not self.waiters:
+        if not self.waiters and not (self.stubborn and self._at):
             self._at = time.monotonic()
         self.waiters += 1
 

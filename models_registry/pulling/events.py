@@ -63,7 +63,7 @@ def terminal(pull: Pull) -> Event:
         "total_bytes": pull.total_bytes,
         "layers": pull.layers,
     }
-    if pull.status == Status.FAILED:
+    if pull.status == Status.FAILED or pull.error_code:
         data |= {"error": pull.error, "error_code": pull.error_code}
     return str(pull.status), {**data, **envelope(pull.pk, pull.last_seq)}
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.db.models import F
 from redis.exceptions import RedisError
 
 from maintenance import executor, streams
@@ -17,7 +18,7 @@ from models_registry import catalog
 from models_registry.backends.base import Cancellation, Timeouts
 from models_registry.errors import BackendError, Cancelled
 from models_registry.models import Pull
-from models_registry.pulling import events, transitions
+from models_registry.pulling import events, stopping, transitions
 from models_registry.pulling.publisher import Publisher
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,35 @@ def run(pull: Pull, seconds: float) -> None:
     cancellation = Cancellation()
     with _meaning(pull):
         with Publisher(pull, cancellation) as tell:
-            try:
-                manager = catalog.manager(pull.backend)
-                manager.pull(pull.model, tell, cancellation, _timeouts(seconds))
-            except Cancelled:
-                raise _why(tell) from None
-        _complete(pull, tell)
+            pulled = _pulled(pull, tell, cancellation, seconds)
+        if pulled or _cancelled_too_late(pull, tell):
+            _complete(pull, tell)
+
+
+def _pulled(pull: Pull, tell: Publisher, cancellation: Cancellation, seconds: float) -> bool:
+    """False where somebody cancelled it."""
+    try:
+        catalog.manager(pull.backend).pull(pull.model, tell, cancellation, _timeouts(seconds))
+    except Cancelled:
+        if tell.fenced:
+            raise _lease_lost() from None
+        if tell.broken:
+            raise JobError("How far it is could not be stored.", code="not_stored", permanent=True) from None
+        return False
+    return True
+
+
+def _cancelled_too_late(pull: Pull, tell: Publisher) -> bool:
+    """End it as cancelled once its server was asked whether it stopped, and raise so; True: the model is there."""
+    seen = {"phase": stopping.PHASE, "speed_bytes_per_second": None, "eta_seconds": None, "last_seq": F("last_seq") + 1}
+    if transitions.held(pull).update(**seen):
+        _tell(pull)
+    verdict = stopping.verify(catalog.manager(pull.backend), pull.model, tell.progress)
+    if verdict is stopping.Verdict.THERE:
+        return True
+    found = {"error_code": verdict.value, "error": stopping.words(verdict, pull.backend)}
+    transitions.end(pull.pk, Status.CANCELLED, origin=(Status.CANCELLING,), held_by=pull.lease_token, **found)
+    raise JobError("It was cancelled.", code="cancelled", permanent=True)
 
 
 def _complete(pull: Pull, tell: Publisher) -> None:
@@ -67,14 +91,6 @@ def _timeouts(seconds: float) -> Timeouts:
     return Timeouts(
         connect=float(settings.BACKEND_CONNECT_TIMEOUT_SECONDS), first_byte=stall, idle=stall, total=seconds
     )
-
-
-def _why(tell: Publisher) -> JobError:
-    if tell.fenced:
-        return _lease_lost()
-    if tell.broken:
-        return JobError("How far it is could not be stored.", code="not_stored", permanent=True)
-    return JobError("It was cancelled.", code="cancelled", permanent=True)
 
 
 def _lease_lost() -> JobError:
@@ -99,17 +115,20 @@ def _meaning(pull: Pull) -> Iterator[None]:
 def _let_go(pull: Pull) -> None:
     """Its readers see it wait. The ledger queues the job again, whether they do or not."""
     try:
-        if not transitions.release(pull.pk, pull.lease_token):
-            return
-        waiting = Pull.objects.get(pk=pull.pk)
+        if transitions.release(pull.pk, pull.lease_token):
+            logger.info("handed back at %s %%", int(_tell(pull).percentage))
     except DatabaseError:
         logger.warning("the pull could not be let go; whoever has its job next takes it all the same", exc_info=True)
-        return
-    logger.info("handed back at %s %%", int(waiting.percentage))
+
+
+def _tell(pull: Pull) -> Pull:
+    """Tell readers how the pull is in the database."""
+    row = Pull.objects.get(pk=pull.pk)
     try:
-        streams.append(events.key(pull.pk), [events.state(waiting)])
+        streams.append(events.key(pull.pk), [events.state(row)])
     except RedisError as error:
-        logger.warning("that pull %s waits is not in its stream (%s)", pull.pk, type(error).__name__)
+        logger.warning("the state of pull %s is not in its stream (%s)", pull.pk, type(error).__name__)
+    return row
 
 
 def lease_token(default: str) -> str:

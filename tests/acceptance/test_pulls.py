@@ -169,10 +169,11 @@ def test_a_drain_and_a_cancel_do_not_wait_for_a_silent_server(pulling: Workers, 
     pulling.start()
     eventually(lambda: fresh(drained).status == Status.RUNNING)
     pulls.cancel(fresh(drained), alice)
-    eventually(lambda: fresh(drained).status == Status.CANCELLED, within=2)
+    eventually(lambda: fresh(drained).status == Status.CANCELLED, within=15)
     eventually(lambda: fresh(cancelled).status == Status.RUNNING)  # its turn has come
+    eventually(lambda: fresh(cancelled).completed_bytes > 0)
     pulls.cancel(fresh(cancelled), alice)
-    eventually(lambda: fresh(cancelled).status == Status.CANCELLED, within=2)
+    eventually(lambda: fresh(cancelled).status == Status.CANCELLED, within=15)
 
 
 def test_a_cancel_frees_the_server_within_a_second(

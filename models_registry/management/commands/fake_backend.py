@@ -37,7 +37,9 @@ class Command(BaseCommand):
             with server:
                 self.stdout.write(f"{server.base_url}\nmodels: {', '.join(server.scripts)}")
                 if isinstance(server, OllamaServer):
-                    self.stdout.write(f"to be pulled: {', '.join(server.pull_scripts)}, pull-slow:30s")
+                    self.stdout.write(
+                        f"to be pulled: {', '.join(server.pull_scripts)}, pull-slow:30s, pull-stubborn:30s"
+                    )
                 self.stdout.flush()
                 server.wait()
         except OSError as error:

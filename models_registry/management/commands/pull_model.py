@@ -98,5 +98,5 @@ def _end_in_words(pull: Pull) -> str:
     if pull.status == Pull.Status.COMPLETED:
         return f"{pull.model} is there."
     if pull.status == Pull.Status.CANCELLED:
-        return "It was cancelled."
+        return f"It was cancelled. {pull.error}".rstrip()
     return f"It failed: {pull.error} ({pull.error_code})"
