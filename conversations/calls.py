@@ -59,10 +59,10 @@ def identity(message_id: int, position: int) -> str:
 def _approval(call: RequestedCall, offered: Mapping[str, Offered], conversation: Conversation) -> str:
     """Who would be asked to approve what cannot be called anyway?"""
     tool = offered.get(call.name)
-    if tool is None or call.arguments is None or tool.fault(call.arguments):
+    if tool is None or call.arguments is None:
         return Approval.NOT_NEEDED
     wanted = tool.approval == "always" or (tool.approval == "once" and call.name not in conversation.approved_tools)
-    return Approval.WANTED if wanted else Approval.NOT_NEEDED
+    return Approval.WANTED if wanted and not tool.fault(call.arguments) else Approval.NOT_NEEDED
 
 
 def unanswered(message: Message) -> list[ToolCall]:

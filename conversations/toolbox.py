@@ -7,19 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-
-from conversations import system_tools
+from conversations import system_tools, tool_arguments
 from conversations.models import Agent, Conversation, Snapshot, Tool, ToolCall
 from maintenance.errors import Invalid
 from models_registry.backends.base import ToolSchema
 from models_registry.catalog import Resolved
 
 Kind = ToolCall.Kind
-_NOTHING: Registry[Any] = Registry()  # a schema that refers to another one elsewhere makes no request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +34,7 @@ class Offered:
 
     def fault(self, arguments: Mapping[str, Any]) -> str:
         """What is wrong with these arguments, in words for the model; empty where nothing is."""
-        validator = Draft202012Validator(dict(self.parameters), registry=_NOTHING)
-        try:
-            error = best_match(validator.iter_errors(dict(arguments)))
-        except (Unresolvable, RecursionError):
-            return "the schema of the tool refers to what is not there, or to itself without end."
-        if error is None:
-            return ""
-        place = ".".join(str(step) for step in error.absolute_path)
-        return f"{place}: {error.message}"[:500] if place else error.message[:500]
+        return tool_arguments.fault(self.parameters, arguments)
 
 
 def offered(agent: Agent, conversation: Conversation, resolved: Resolved) -> list[Offered]:
