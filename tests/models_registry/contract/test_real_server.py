@@ -1,12 +1,7 @@
 """Drivers with a real server and a real model: llama.cpp speaks OpenAI's protocol and Anthropic's."""
 
 import json
-import os
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +20,11 @@ from models_registry.backends.openai import OpenAIBackend
 from models_registry.backends.settings import BackendSettings
 from models_registry.environment import EMBEDDED_MODEL
 from models_registry.errors import Cancelled, ContextWindowExceeded
+from tests.embedded import model_server, read
 from tests.models_registry.conftest import Calling, Listener, chat
 from tests.models_registry.contract.asking import TOOLS, call
 from tests.processes import until
-from tests.services import free_port
 
-ROOT = Path(__file__).parents[3]
 # The model computes on what the other tests leave of the machine.
 LIMITS = Timeouts(connect=10, first_byte=120, idle=60, total=240)
 BACKENDS: dict[str, tuple[Callable[[BackendSettings], Backend], str]] = {
@@ -40,37 +34,11 @@ BACKENDS: dict[str, tuple[Callable[[BackendSettings], Backend], str]] = {
 ABSENT = {("anthropic", "structured_output"): "llama.cpp constrains no reply in Anthropic's protocol"}
 
 
-def read(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        return json.loads(answer.read())
-
-
-def is_up(url: str) -> bool:
-    try:
-        return bool(read(f"{url}/health"))
-    except OSError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the server with the model that is shipped."""
-    pytest.importorskip("xllamacpp", reason="no embedded model on this machine")
-    url = f"http://127.0.0.1:{free_port()}"
-    own = {"EMBEDDED_MODEL_URL": f"{url}/v1", "DJANGO_SETTINGS_MODULE": "chinese_worker.settings"}
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "modelserver"],
-        cwd=ROOT,
-        env={**os.environ, **own, "DATA_DIR": str(tmp_path_factory.mktemp("data"))},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until(lambda: is_up(url) or process.poll() is not None)
-        assert process.poll() is None, "the model server did not start"
+    with model_server(tmp_path_factory.mktemp("data")) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def asked(text: str, *, max_tokens: int = 16, stop_sequences: Sequence[str] = (), **request: Any) -> ChatRequest:
