@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from playwright.sync_api import Page, expect
 
-from conversations import runs
+from conversations import runs, stream
 from conversations.models import Agent, Conversation, Run, TodoItem, ToolCall
 from tests.acceptance.conftest import Workers
 from tests.browser.conftest import OpenScreen, Server
@@ -278,3 +278,30 @@ def test_what_waits_is_found_from_the_overview(
     page.goto("/admin/waiting/")
     expect(page.locator(".card.empty")).to_contain_text("Nothing waits")
     screen.shot("waiting-empty")
+
+
+def test_what_goes_on_besides_text_is_told(
+    screen_of: OpenScreen, server: Server, bob: User, conversation: Conversation
+) -> None:
+    asked = conversation.messages.create(position=1, role="user", content="Hello")
+    run = Run.objects.create(conversation=conversation, user_message=asked, status="running", turn_count=1)
+    screen = screen_of(bob)
+    page = screen.page
+    page.goto(page_of(conversation))
+    expect(page.locator("#liveness")).to_have_text("Live")
+    activity = page.locator("#activity")
+    for name, data, said in (
+        ("model_loading", {"model": "llama3"}, "The model llama3 is being loaded…"),
+        ("context_trimmed", {"messages": 3}, "3 earlier messages did not fit the model's window."),
+        ("tool_executing", {"tool": {"call_id": "c", "name": "look", "arguments": {}}}, "look is being called…"),
+    ):
+        run.last_seq += 1
+        run.save()
+        stream.tell(conversation.pk, [(name, {**data, **stream.envelope_of(run)})])
+        expect(activity).to_have_text(said)
+    screen.shot("activity")
+    run.last_seq += 1
+    chunk = {"chunk": "So", "type": "content", "offset": 0}
+    stream.tell(conversation.pk, [("text_chunk", {**chunk, **stream.envelope_of(run)})])
+    expect(activity).to_be_hidden()
+    expect(page.locator(".bubble-assistant > .bubble-text")).to_have_text("So")
