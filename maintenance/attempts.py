@@ -138,7 +138,7 @@ def _close_attempt(job: Job, lease_token: str, ending: Ending) -> None:
 
 
 def _after_loss(job: Job, lease_token: str, ending: Ending) -> bool:
-    """Ask the job function what a death of its worker means; a job that killed three workers is not started again."""
+    """Ask the job function what a death of its worker means; a job that killed its last one is not started again."""
     job.recoveries += 1
     _announce(Event.WORKER_LOST, job, ending.failure or WORKER_LOST)
     function = ledger.function_named(job.name)

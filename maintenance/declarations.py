@@ -15,6 +15,7 @@ from maintenance.tables import Drain, Queue
 
 P = ParamSpec("P")
 Status = Job.Status
+MAX_RECOVERIES = 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Call:
 class JobFunction(Generic[P]):
     """A function with its terms. Call it to run in place; `enqueue` puts a call of it into the ledger.
 
+    `max_recoveries` deaths of its worker end it; before that it is run again, unless `on_lost` says otherwise.
     `on_failure(failure, **arguments)` runs in the transaction that fails the job for good.
     `on_lost(lease_token, **arguments)` runs in the transaction that ends an execution whose worker died, and returns
     None to have the job queued again or a Failure to end it.
@@ -63,6 +65,7 @@ class JobFunction(Generic[P]):
     queue: Queue
     timeout: timedelta
     max_attempts: int
+    max_recoveries: int = MAX_RECOVERIES
     on_failure: Callable[..., None] | None = None
     on_lost: Callable[..., Failure | None] | None = None
     on_retry: Callable[..., Job | None] | None = None
@@ -156,6 +159,7 @@ class JobFunction(Generic[P]):
             status=Status.SCHEDULED if not_before > now else Status.PENDING,
             not_before=not_before if not_before > now else None,
             max_attempts=self.max_attempts,
+            max_recoveries=self.max_recoveries,
             timeout_seconds=int(self.timeout.total_seconds()),
             unique_key=self.unique_key,
             concurrency_key=self.concurrency_key,
@@ -184,6 +188,7 @@ def job(
     queue: Queue,
     timeout: timedelta,
     max_attempts: int,
+    max_recoveries: int = MAX_RECOVERIES,
     on_failure: Callable[..., None] | None = None,
     on_lost: Callable[..., Failure | None] | None = None,
     on_retry: Callable[..., Job | None] | None = None,
@@ -192,8 +197,8 @@ def job(
     back_off: Sequence[int] = (),
 ) -> Callable[[Callable[P, None]], JobFunction[P]]:
     """Declare a job function. Every term is stated: contradictory ones fail at import."""
-    if timeout < timedelta(seconds=1) or max_attempts < 1:
-        raise ValueError("a job needs at least one second and one attempt")
+    if timeout < timedelta(seconds=1) or max_attempts < 1 or max_recoveries < 1:
+        raise ValueError("a job needs at least one second and one attempt, and the first death of a worker may end it")
     if any(seconds < 0 for seconds in back_off) or (back_off and max_attempts == 1):
         raise ValueError("pauses are not negative, and lie between attempts: one attempt has none")
 
@@ -204,6 +209,7 @@ def job(
             queue=queue,
             timeout=timeout,
             max_attempts=max_attempts,
+            max_recoveries=max_recoveries,
             on_failure=on_failure,
             on_lost=on_lost,
             on_retry=on_retry,

@@ -20,7 +20,9 @@ from maintenance.models import Job
 logger = logging.getLogger(__name__)
 
 Status = Job.Status
-CARRIED = ("name", "queue", "arguments", "tags", "max_attempts", "timeout_seconds", "created_by_id")
+CARRIED = (
+    "name", "queue", "arguments", "tags", "max_attempts", "max_recoveries", "timeout_seconds", "created_by_id",
+)  # fmt: skip
 
 
 def suits(row: Job) -> bool:

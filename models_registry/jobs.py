@@ -72,7 +72,7 @@ def fail_pull(failure: Failure, *, pull_id: str) -> None:
         transitions.end(pull_id, Pull.Status.CANCELLED, origin=Pull.UNFINISHED)
         return
     transitions.end(pull_id, Pull.Status.CANCELLED, origin=(Pull.Status.CANCELLING,))
-    # A job that killed three workers is poison; for whoever pulls, a worker was lost.
+    # A job that killed its workers is poison; for whoever pulls, a worker was lost.
     code = "worker_lost" if failure.code == "poison" else failure.code
     words = {"error_code": code, "error": failure.message[:500]}
     transitions.end(pull_id, Pull.Status.FAILED, origin=(Pull.Status.QUEUED, Pull.Status.RUNNING), **words)
@@ -108,6 +108,7 @@ def cancel_pull(*, pull_id: str) -> None:
     queue=Queue.DEFAULT,
     timeout=timedelta(hours=2),
     max_attempts=1,
+    max_recoveries=4,  # continued three times
     on_failure=fail_pull,
     on_lost=recover_pull,
     on_retry=retry_pull,

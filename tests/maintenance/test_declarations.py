@@ -88,3 +88,28 @@ def test_a_call_has_named_arguments_only() -> None:
 def test_a_declaration_is_found_by_its_name() -> None:
     assert ledger.function_named("has_its_own_pauses") is has_its_own_pauses
     assert ledger.function_named("nothing") is None
+
+
+@job(**TERMS, max_attempts=1, max_recoveries=2)
+def survives_one_death() -> None:
+    """Ends with the second death of its worker."""
+
+
+def test_a_declaration_can_say_how_many_deaths_of_its_worker_end_a_job(valkey: Valkey, transactional_db: None) -> None:
+    row = survives_one_death.enqueue()
+    lost = Ending(outcome=Attempt.Outcome.LOST, failure=attempts.WORKER_LOST)
+    seen = []
+    for _ in range(2):
+        row.refresh_from_db()
+        execution = attempts.claim(row.pk, row.dispatch, lease_token=new_job_id(), worker="w")
+        assert execution
+        attempts.lose(row.pk, execution.lease_token, lost)
+        row.refresh_from_db()
+        seen.append(row.status)
+    assert seen == ["queued", "failed"]
+    assert row.error.startswith("poison")
+
+
+def test_a_job_that_no_death_may_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="first death"):
+        job(**TERMS, max_attempts=1, max_recoveries=0)

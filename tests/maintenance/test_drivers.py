@@ -196,7 +196,13 @@ def test_redis_answers_a_conversation(direct: Work, conversation: Conversation) 
 def test_a_hostile_call_in_redis_runs_no_code(direct: Work, tmp_path: Path) -> None:
     row = jobs.write_line.enqueue(path=str(tmp_path / "x"), text="x")
     whole = {"name": "os.system", "queue": "default", "arguments": {"command": "touch owned"}, "tags": []}
-    whole |= {"max_attempts": 1, "timeout_seconds": 5, "created_by_id": None, "pushed_at": "2026-01-01T00:00:00Z"}
+    whole |= {
+        "max_attempts": 1,
+        "max_recoveries": 3,
+        "timeout_seconds": 5,
+        "created_by_id": None,
+        "pushed_at": "2026-01-01T00:00:00Z",
+    }
     data = JSONSerializer.dumps(["os.system", None, [], {"job_id": row.pk, "dispatch": 1, "whole": whole}])
     broker.quick().hset(f"rq:job:{row.pk}-1", "data", zlib.compress(data))
     assert direct() == ["failed"]

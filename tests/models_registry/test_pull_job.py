@@ -225,9 +225,12 @@ def test_a_pull_whose_worker_dies_goes_on_elsewhere(work: Work, warehouse: Wareh
     assert fresh(pull).status == Status.COMPLETED
 
 
-def test_a_pull_that_loses_three_workers_has_failed(work: Work, warehouse: Warehouse, alice: User) -> None:
+def test_a_pull_is_continued_three_times_and_fails_with_the_fourth_death(
+    work: Work, warehouse: Warehouse, alice: User
+) -> None:
     pull = start(alice)
-    for number in range(3):
+    for number in range(4):
+        assert fresh(pull).status == Status.QUEUED
         token = f"t{number}"
         claimed(pull, token)
         assert jobs.execution.claim(pull.pk, token)
