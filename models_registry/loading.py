@@ -6,6 +6,8 @@ wait. They are woken when the load has ended, either way, and look again after `
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.conf import settings
@@ -18,7 +20,7 @@ from maintenance.tables import Drain, Queue
 from models_registry import catalog
 from models_registry.backends.base import Cancellation, ModelConfig, Timeouts
 from models_registry.catalog import Resolved
-from models_registry.errors import BackendError
+from models_registry.errors import BackendError, Cancelled
 
 LOOK_AGAIN = timedelta(seconds=30)
 BELIEVED_SECONDS = 5.0  # that a model is in memory: a turn that follows another one does not ask
@@ -78,6 +80,13 @@ def awaited(waiting: Job) -> Job | None:
     return Job.objects.filter(pk__in=ids).first()
 
 
+def under_way_for(job_id: str) -> Job | None:
+    """The load that the job of this id waits for, while it has not ended."""
+    waiting = Job.objects.filter(pk=job_id, status__in=Job.WAITING).first() if job_id else None
+    load = awaited(waiting) if waiting else None
+    return load if load and load.status in Job.UNFINISHED else None
+
+
 def check(load: Job) -> bool:
     """Whether it is under way still. Raises JobError with its own words where it failed."""
     if load.status == Job.Status.CANCELLED:
@@ -95,7 +104,7 @@ def tell_waiting(failure: Failure, *, backend: str, model: str, context_length: 
 
 
 def tell_waiting_of_cancel(*, backend: str, model: str, context_length: int | None) -> None:
-    """An operator cancelled it: likewise."""
+    """An operator cancelled it: likewise. Where it runs, they look again, and are woken once more when it has ended."""
     ledger.wake(key(backend, model))
 
 
@@ -109,14 +118,38 @@ def tell_waiting_of_cancel(*, backend: str, model: str, context_length: int | No
 )
 def load_model(*, backend: str, model: str, context_length: int | None) -> None:
     """Have a backend's server bring a model into memory, with the window that a call will ask for. Raises JobError."""
-    config = ModelConfig(model=model, context_length=context_length)
+    config, cancellation = ModelConfig(model=model, context_length=context_length), Cancellation()
     try:
-        catalog.manager(backend).load(model, config, Cancellation(), _timeouts())
+        with _heeding(cancellation):
+            catalog.manager(backend).load(model, config, cancellation, _timeouts())
+    except Cancelled:
+        raise JobError("It was cancelled.", code="cancelled", permanent=True) from None
     except BackendError as error:
         raise JobError(error.message, code=error.code, permanent=True) from error
     except Refusal as refusal:
         raise JobError(refusal.message, code=refusal.code, permanent=True) from refusal
     ledger.wake(key(backend, model))
+
+
+@contextmanager
+def _heeding(cancellation: Cancellation) -> Iterator[None]:
+    """Inside, `cancellation` is used soon after somebody cancelled the job: it looks with each of its heartbeats."""
+    current = executor.current()
+    if current is None:
+        yield
+        return
+    cancelled = Job.objects.filter(pk=current.execution.job.pk, cancel_requested_at__isnull=False)
+
+    def look() -> bool:
+        if cancelled.all().exists():
+            cancellation.cancel()
+        return True
+
+    current.heartbeat.also(look)
+    try:
+        yield
+    finally:
+        current.heartbeat.no_longer(look)
 
 
 def _timeouts() -> Timeouts:

@@ -1,6 +1,8 @@
-"""What to do about a run that did not end well."""
+"""What to do about a run that did not end well, or that waits for its model."""
 
 from conversations.models import Run
+from maintenance.models import Job
+from models_registry import loading
 
 # By error code or, for an incomplete run, by its reason.
 NEXT_STEPS = {
@@ -20,6 +22,7 @@ NEXT_STEPS = {
     "poison": "Its worker died every time. Look at the attempts of its job before you retry.",
     "max_turns": "Raise the agent's turns per run, or retry to let it go on.",
     "max_tokens": "Raise max_tokens in the agent's model config, or retry.",
+    "load_cancelled": "Somebody cancelled the job that loads its model. Retry, and the model is loaded again.",
     "context_window": "It no longer fits the model's window. Use a larger one, or start a new conversation.",
 }
 ELSE = "Look at the attempts of its job, mend the cause, then retry."
@@ -31,4 +34,14 @@ def next_step(run: Run) -> str:
         return NEXT_STEPS.get(run.reason, "")
     if run.status in (Run.Status.FAILED, Run.Status.EXPIRED):
         return NEXT_STEPS.get(run.error_code, ELSE)
-    return ""
+    return _loading(run) if run.status == Run.Status.QUEUED else ""
+
+
+def _loading(run: Run) -> str:
+    load = loading.under_way_for(run.job_id)
+    if load is None:
+        return ""
+    model = load.arguments["model"]
+    if load.status == Job.Status.RUNNING:
+        return f"Its model, {model}, is being loaded into memory, which can take minutes; it goes on by itself."
+    return f"Its model, {model}, has to be loaded into memory, and the job {load.pk} that does so waits for a worker."

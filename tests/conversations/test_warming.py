@@ -1,13 +1,17 @@
 """Turns whose model is not in memory: they wait without a worker until one job has loaded it."""
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from conversations import runs, stops
+from conversations.console.explanations import next_step
 from conversations.models import Agent, Conversation, Run
 from maintenance import attempts, executor, ledger, outbox, reconciler
 from maintenance.models import Attempt, Job
@@ -16,6 +20,7 @@ from models_registry.fakes.ollama import SLOW_LOAD, OllamaServer
 from models_registry.fakes.ollama_chat import refusal
 from tests.conversations import events
 from tests.queue import take
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.databases
 
@@ -63,6 +68,22 @@ def perform(name: str) -> str:
     assert dispatch
     assert Job.objects.get(pk=dispatch[0]).name == name
     return executor.perform(job_id=dispatch[0], dispatch=dispatch[1], worker="test")
+
+
+@contextmanager
+def in_a_thread(act: Callable[[], str]) -> Iterator[list[str]]:
+    """As in another process. Answers with a list that holds what it came to, once it is left."""
+    outcomes: list[str] = []
+
+    def run() -> None:
+        outcomes.append(act())
+        connection.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield outcomes
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def states() -> list[str]:
@@ -203,6 +224,40 @@ def test_a_load_that_an_operator_cancels_ends_the_wait(cold: Agent, server: Olla
     work()
     run = Run.objects.get()
     assert (run.status, run.error_code) == ("failed", "load_cancelled")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_load_that_is_cancelled_while_it_runs_ends_and_with_it_the_wait(
+    cold: Agent, server: OllamaServer, work: Work, settings: Settings
+) -> None:
+    settings.LEASE_RENEWAL_SECONDS = 0.1
+    server.load_seconds = 60
+    start(cold, 1)
+    perform("process_turn")
+    load = Job.objects.get(name="load_model")
+    with in_a_thread(lambda: perform("load_model")) as outcomes:
+        eventually(lambda: loads(server) == 1)
+        assert next_step(Run.objects.get()).startswith("Its model, slow-load, is being loaded")
+        ledger.cancel(load.pk)
+    assert outcomes == ["failed"]
+    load.refresh_from_db()
+    assert load.status == "cancelled"
+    work()
+    run = Run.objects.get()
+    assert (run.status, run.error_code) == ("failed", "load_cancelled")
+    assert next_step(run).startswith("Somebody cancelled")
+    (request,) = [one for one in server.received if one.path == "/api/chat"]
+    assert request.hung_up_at
+
+
+def test_the_console_says_that_a_run_waits_for_its_model(cold: Agent, server: OllamaServer, work: Work) -> None:
+    start(cold, 1)
+    assert next_step(Run.objects.get()) == ""  # it waits for a worker
+    perform("process_turn")
+    load = Job.objects.get(name="load_model")
+    assert f"the job {load.pk} that does so waits for a worker" in next_step(Run.objects.get())
+    work()
+    assert next_step(Run.objects.get()) == ""
 
 
 def asked(server: OllamaServer) -> int:
