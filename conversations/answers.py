@@ -161,8 +161,8 @@ def approve(run: Run, call_id: str, *, by: User, arguments: Mapping[str, Any] | 
         raise Invalid(f"The arguments do not fit the tool's schema: {fault}", errors={"arguments": [fault]})
     if arguments is not None and arguments != call.arguments:
         call.asked_arguments, call.arguments = call.arguments, dict(arguments)
-    call.approval, call.answered_by = Approval.APPROVED, f"user:{by.pk}"
-    call.save(update_fields=["approval", "arguments", "asked_arguments", "answered_by"])
+    call.approval, call.decided_by = Approval.APPROVED, f"user:{by.pk}"
+    call.save(update_fields=["approval", "arguments", "asked_arguments", "decided_by"])
     if tool.approval == "once":
         _remember(run, call)
     _go_on(run, refused=False)
@@ -177,7 +177,7 @@ def _remember(run: Run, call: ToolCall) -> None:
     conversation.approved_tools = sorted({*conversation.approved_tools, call.name})
     conversation.save(update_fields=["approved_tools"])
     same = ToolCall.objects.filter(run=run, name=call.name, status=Status.PENDING, approval=Approval.WANTED)
-    same.update(approval=Approval.APPROVED, answered_by=call.answered_by)
+    same.update(approval=Approval.APPROVED, decided_by=call.decided_by)
 
 
 @transaction.atomic
@@ -189,10 +189,10 @@ def deny(run: Run, call_id: str, *, by: User, reason: str = "") -> Run:
     run, call = _to_decide(run, call_id, Approval.DENIED)
     if call.approval == Approval.DENIED:
         return run
-    ToolCall.objects.filter(pk=call.pk).update(approval=Approval.DENIED)
-    call.approval = Approval.DENIED
+    call.approval, call.decided_by = Approval.DENIED, f"user:{by.pk}"
+    call.save(update_fields=["approval", "decided_by"])
     text = f"the user did not allow this call. {clean(reason)}".strip()
-    calls.fail(call, text, Status.REFUSED, by=f"user:{by.pk}")
+    calls.fail(call, text, Status.REFUSED, by=call.decided_by)
     _tell(run, [call])
     _go_on(run, refused=False)
     return run

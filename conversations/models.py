@@ -365,6 +365,7 @@ class ToolCall(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     answered_by = models.CharField(max_length=64, default="", blank=True)
+    decided_by = models.CharField(max_length=64, default="", blank=True, help_text="who approved or denied it: user:7")
 
     class Meta:
         db_table = "tool_calls"

@@ -34,8 +34,8 @@ class MadeCallSerializer(ToolCallSerializer):
 
     class Meta(ToolCallSerializer.Meta):
         fields = [
-            *ToolCallSerializer.Meta.fields, "kind", "approval", "asked_arguments", "answered_by", "started_at",
-            "finished_at", "run_seconds",
+            *ToolCallSerializer.Meta.fields, "kind", "approval", "asked_arguments", "answered_by", "decided_by",
+            "started_at", "finished_at", "run_seconds",
         ]  # fmt: skip
 
     def get_run_seconds(self, call: ToolCall) -> float | None:

@@ -45,6 +45,7 @@ def _call(call: ToolCall, names: Mapping[str, str]) -> dict[str, Any]:
         "truncated": truncated,
         "is_error": call.is_error,
         "answered_by": names.get(call.answered_by, ""),
+        "decided_by": names.get(call.decided_by, ""),
         "took": _took(call),
     }
 
@@ -65,7 +66,8 @@ def _took(call: ToolCall) -> str:
 
 
 def _names(calls: Iterable[ToolCall]) -> dict[str, str]:
-    """By what stands in `answered_by`, who that is."""
-    ids = {call.answered_by.removeprefix("user:") for call in calls if call.answered_by.startswith("user:")}
+    """By what stands in the calls' `answered_by` and `decided_by`, who that is."""
+    named = {by for call in calls for by in (call.answered_by, call.decided_by)}
+    ids = {by.removeprefix("user:") for by in named if by.startswith("user:")}
     users = User.objects.filter(pk__in=[number for number in ids if number.isdecimal()])
     return {**ANSWERERS, **{f"user:{user.pk}": user.get_username() for user in users}} if ids else ANSWERERS

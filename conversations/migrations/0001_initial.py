@@ -267,6 +267,7 @@ class Migration(migrations.Migration):
                 ('started_at', models.DateTimeField(blank=True, null=True)),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),
                 ('answered_by', models.CharField(blank=True, default='', max_length=64)),
+                ('decided_by', models.CharField(blank=True, default='', help_text='who approved or denied it: user:7', max_length=64)),
                 ('message', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tool_calls', to='conversations.message')),
                 ('run', models.ForeignKey(blank=True, help_text='null: copied by a fork', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='tool_calls', to='conversations.run')),
             ],

@@ -128,6 +128,7 @@ def test_a_call_is_approved_with_other_arguments(bobs: Client, bob: User, work: 
     edited, kept = state_of(bobs, unapproved)["messages"][1]["tool_calls"]
     assert (edited["asked_arguments"], edited["arguments"]) == ({"item": "tea"}, {"item": "green tea"})
     assert (kept["asked_arguments"], kept["approval"]) == (None, "approved")
+    assert [(one["decided_by"], one["answered_by"]) for one in (edited, kept)] == [("bob", "the server")] * 2
     verbs = AuditEntry.objects.filter(actor=bob).values_list("verb", "detail")
     assert sorted(verbs, key=str) == [("call.approve", {"call_id": first}), ("call.approve", {"call_id": second})]
 

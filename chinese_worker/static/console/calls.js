@@ -16,7 +16,10 @@ const APPROVALS = {wanted: 'wants approval', approved: 'approved', denied: 'deni
 function callSummary(call) {
     const summary = element('summary');
     summary.append(element('code', '', call.name), ' ', badge(call.status), ' ', element('span', 'tag', call.kind));
-    if (APPROVALS[call.approval]) summary.append(element('span', 'tag', APPROVALS[call.approval]));
+    if (APPROVALS[call.approval]) {
+        const by = call.decided_by ? ` by ${call.decided_by}` : '';
+        summary.append(element('span', 'tag', APPROVALS[call.approval] + by));
+    }
     if (call.took) summary.append(element('span', 'quiet', call.took));
     return summary;
 }
