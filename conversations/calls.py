@@ -14,6 +14,7 @@ from django.utils import timezone
 from conversations.models import Conversation, Message, Run, ToolCall
 from conversations.toolbox import Offered
 from models_registry.backends.base import RequestedCall
+from models_registry.backends.texts import clean
 
 Status = ToolCall.Status
 Approval = ToolCall.Approval
@@ -123,7 +124,8 @@ def close(run: Run) -> None:
 
 
 def fit(result: str) -> str:
-    """Not more than `TOOL_RESULT_MAX_BYTES` of UTF-8; what was cut off is named."""
+    """Not more than `TOOL_RESULT_MAX_BYTES` of UTF-8 that can be stored; what was cut off is named."""
+    result = clean(result)
     data = result.encode()
     limit = settings.TOOL_RESULT_MAX_BYTES
     if len(data) <= limit:

@@ -5,7 +5,7 @@ for sixty letters. So its steps are counted beforehand, from how it is built, an
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ TEXT_MAX = 1_000_000
 PATTERN_MAX = 1000
 _UNROLLED = 10  # a repetition up to so many times is taken for so many copies
 _REPEATS = (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT)
-_CLASSES = {
+_CLASSES: dict[Any, Callable[[str], bool]] = {
     op.CATEGORY_DIGIT: str.isdigit,
     op.CATEGORY_SPACE: str.isspace,
     op.CATEGORY_WORD: lambda character: character.isalnum() or character == "_",
@@ -126,18 +126,19 @@ def _is_separated(body: Any) -> bool:
         return False
     inside = list(varying[0][2])
     edges = [given for kind, given in (items[0], items[-1]) if kind is op.LITERAL and not chr(given).isalnum()]
-    return len(inside) == 1 and any(not _takes(*inside[0], chr(edge)) for edge in edges)
+    return len(inside) == 1 and any(not _takes(inside[0], chr(edge)) for edge in edges)
 
 
-def _takes(kind: Any, given: Any, character: str) -> bool:
+def _takes(item: Any, character: str) -> bool:
     """Whether an item of one character may be this one; True where that is not known."""
+    kind, given = item
     if kind is op.LITERAL:
         return bool(given == ord(character))
     if kind is op.IN:
         negated = given[0][0] is op.NEGATE
-        return negated != any(_takes(*one, character) for one in given[negated:])
+        return negated != any(_takes(one, character) for one in given[negated:])
     if kind is op.RANGE:
         return bool(given[0] <= ord(character) <= given[1])
     if kind is op.NOT_LITERAL:
         return bool(given != ord(character))
-    return kind is not op.CATEGORY or _CLASSES[given](character)
+    return kind is not op.CATEGORY or bool(_CLASSES[given](character))

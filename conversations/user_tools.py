@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from django.conf import settings
 
@@ -48,7 +48,7 @@ def request_of(tool: Tool, arguments: Mapping[str, Any]) -> tuple[str, bytes | N
     if missing:
         raise ToolFailed(f"the URL needs the argument {missing[0]}.")
     url = PLACEHOLDER.sub(lambda found: quote(_plain(arguments[found[1]]), safe=""), tool.url)
-    if DOTS.search(urlsplit(url).path) and not DOTS.search(urlsplit(tool.url).path):
+    if _has_dots(url) and not _has_dots(tool.url):
         raise ToolFailed("an argument would change the path of the URL.")
     rest = {name: value for name, value in arguments.items() if name not in named}
     if tool.method not in IN_QUERY:
@@ -57,6 +57,11 @@ def request_of(tool: Tool, arguments: Mapping[str, Any]) -> tuple[str, bytes | N
         pairs = urlencode({name: _plain(value) for name, value in rest.items()})
         url += ("&" if "?" in url else "?") + pairs
     return url, None
+
+
+def _has_dots(url: str) -> bool:
+    # As servers read it that undo the quoting first, and for which a backslash is a slash too.
+    return bool(DOTS.search(unquote(urlsplit(url).path).replace("\\", "/")))
 
 
 def _plain(value: Any) -> str:

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -50,7 +51,7 @@ def time_limited(seconds: float, *, each_line: bool = True) -> Iterator[None]:
     until = time.monotonic() + seconds
 
     def look(frame: FrameType, event: str, argument: Any) -> Any:
-        if time.monotonic() > until:
+        if time.monotonic() > until and not _is_finalizing(frame):
             raise TimeOver
         return look if each_line else None
 
@@ -60,3 +61,12 @@ def time_limited(seconds: float, *, each_line: bool = True) -> Iterator[None]:
         yield
     finally:
         sys.settrace(previous)
+
+
+def _is_finalizing(frame: FrameType | None) -> bool:
+    """Whether this is done for an object that goes away: Python swallows what is raised there, and traces no more."""
+    while frame:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename == weakref.__file__:
+            return True
+        frame = frame.f_back
+    return False

@@ -5,6 +5,7 @@ one user reads is no other's.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -16,12 +17,18 @@ from markdownify import MarkdownConverter
 
 from conversations.system_tools.base import Caller, SystemTool, ToolFailed, fetch, schema
 from maintenance import outbound
+from maintenance.deadline import TimeOver, time_limited
+from models_registry.backends.texts import clean
 
+HTML_MAX_CHARACTERS = 1_000_000  # each of them can be an element, which takes a thousand times its room
+READ_SECONDS = 10
 PAGE_MAX_CHARACTERS = 40_000
 RESULTS = 5
 ATTEMPTS = 3
 # What says nothing to a reader of text.
 _SKIPPED = ["script", "style", "noscript", "template", "svg", "iframe", "form", "nav", "footer", "head"]
+# markdownify's patterns need the square of their length.
+_BLANKS = re.compile(r"[ \t]{100,}")
 _TEXT = ("text/", "application/json", "application/xml", "application/xhtml", "application/rss", "application/atom")
 
 
@@ -31,16 +38,29 @@ def _fetch(caller: Caller, arguments: Mapping[str, Any]) -> str:
     if not kind.startswith(_TEXT):
         raise ToolFailed(f"{answer.url} is {kind.partition(';')[0]}, which is no text.")
     text = _decoded(answer, kind)
+    cut = answer.truncated
     if "html" in kind:
-        text = readable(text)
-    cut = answer.truncated or len(text) > PAGE_MAX_CHARACTERS
+        cut = cut or len(text) > HTML_MAX_CHARACTERS
+        text = _read(text, answer.url)
+    cut = cut or len(text) > PAGE_MAX_CHARACTERS
     note = "\n\n[cut: the page is longer]" if cut else ""
     return f"{answer.url}\n\n{text[:PAGE_MAX_CHARACTERS]}{note}"
 
 
+def _read(html: str, url: str) -> str:
+    """`readable` of the beginning of a page that may have been made to take for ever. Raises ToolFailed."""
+    try:
+        with time_limited(READ_SECONDS, each_line=False):
+            return readable(html[:HTML_MAX_CHARACTERS])
+    except TimeOver:
+        raise ToolFailed(f"{url} takes too long to read.") from None
+    except RecursionError:
+        raise ToolFailed(f"{url} is nested too deep to be read.") from None
+
+
 def readable(html: str) -> str:
     """A page as Markdown: its title and its main part, without what is there for browsers only."""
-    page = BeautifulSoup(html, "html.parser")
+    page = BeautifulSoup(_BLANKS.sub(" ", html), "html.parser")
     title = page.title.get_text(" ", strip=True) if page.title else ""
     for element in page(_SKIPPED):
         element.decompose()
@@ -54,9 +74,9 @@ def readable(html: str) -> str:
 def _decoded(answer: outbound.Answer, kind: str) -> str:
     charset = kind.partition("charset=")[2].partition(";")[0].strip("\"' ") or "utf-8"
     try:
-        return answer.body.decode(charset, "replace").replace("\x00", "\ufffd")
-    except LookupError:
-        return answer.body.decode("utf-8", "replace").replace("\x00", "\ufffd")
+        return clean(answer.body.decode(charset, "replace"))
+    except (LookupError, UnicodeError):  # no encoding of texts, or not one of whole pages
+        return clean(answer.body.decode("utf-8", "replace"))
 
 
 def _search(caller: Caller, arguments: Mapping[str, Any]) -> str:
@@ -66,7 +86,7 @@ def _search(caller: Caller, arguments: Mapping[str, Any]) -> str:
     answer = _get(caller, f"{base}/search?{query}", allow=(_server(base),))
     try:
         found = json.loads(answer.body)["results"]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ToolFailed("the search server gave no JSON: its format json may be off.") from error
     lines = list(_results(found, int(arguments.get("max_results", RESULTS))))
     return "\n\n".join(lines) or "Nothing was found."
@@ -74,7 +94,8 @@ def _search(caller: Caller, arguments: Mapping[str, Any]) -> str:
 
 def _server(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def _results(found: Any, most: int) -> Iterator[str]:

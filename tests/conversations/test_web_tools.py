@@ -116,6 +116,51 @@ def test_a_stop_ends_a_page_that_does_not_come(site: Site, caller: Caller) -> No
     stopper.join()
 
 
+HARMFUL = {
+    "comments": "<!--" * 200_000,
+    "declarations": "<![CDATA[" * 100_000,
+    "attributes": "<a b=" * 200_000,
+    "quotes": "<a href='" * 100_000,
+    "depth": "<div>" * 200_000 + "x",
+    "left out": "<nav>" * 50_000 + "x",
+}
+
+
+@pytest.mark.parametrize("what", HARMFUL)
+def test_a_page_that_was_made_to_take_for_ever_is_given_up(
+    what: str, site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "READ_SECONDS", 1)
+    site.pages["/"] = page(HARMFUL[what])
+    began = time.process_time()
+    with pytest.raises(ToolFailed, match=r"takes too long to read|nested too deep"):
+        use("web_fetch", caller, url=f"{site.url}/")
+    assert time.process_time() - began < 10
+
+
+def test_blanks_without_end_cost_nothing(site: Site, caller: Caller) -> None:
+    site.pages["/"] = page("<main><p>" + " " * 900_000 + "rice</p></main>")
+    began = time.process_time()
+    assert use("web_fetch", caller, url=f"{site.url}/").endswith("rice")
+    assert time.process_time() - began < 5
+
+
+def test_of_a_giant_page_the_beginning_is_read(site: Site, caller: Caller) -> None:
+    site.pages["/"] = page("<p>rice</p>" + "x" * web.HTML_MAX_CHARACTERS)
+    text = use("web_fetch", caller, url=f"{site.url}/")
+    assert "rice" in text
+    assert text.endswith("[cut: the page is longer]")
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "idna", "undefined", "hex", "no"])
+def test_no_encoding_makes_what_cannot_be_stored(charset: str, site: Site, caller: Caller) -> None:
+    site.pages["/"] = page("rice +2AA- \\ud800 \\x00", f"text/plain; charset={charset}")
+    text = use("web_fetch", caller, url=f"{site.url}/")
+    assert "rice" in text
+    assert "\x00" not in text
+    text.encode()
+
+
 # Searches
 
 
@@ -144,6 +189,10 @@ def test_a_search_server_that_gives_no_json_is_said_to(settings: Settings, calle
             use("web_search", caller, query="rice")
 
 
+def test_an_operators_server_may_have_an_address_of_version_6(settings: Settings) -> None:
+    assert web._server("http://[::1]:8888/x") == "[::1]:8888"
+
+
 # Tools of owners
 
 
@@ -160,6 +209,17 @@ def test_arguments_go_into_the_url_and_the_rest_into_the_body(site: Site, caller
     sent = site.received[-1]
     assert (sent.method, sent.body, sent.headers["x-key"]) == ("POST", {"days": 3}, "sesame")
     assert (sent.headers["x-plain"], sent.headers["content-type"]) == ("1", "application/json")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("city", ["..", "../admin", "x/../../admin", "..\\admin", "%2e%2e", "%2e%2e/admin"])
+def test_no_argument_climbs_where_a_server_undoes_the_quoting_first(city: str, site: Site, alice: User) -> None:
+    tool = owned(alice, site)
+    if city.startswith("%"):  # quoted twice, it is a name like any other
+        assert "%252e%252e" in user_tools.request_of(tool, {"city": city})[0]
+        return
+    with pytest.raises(ToolFailed, match="would change the path"):
+        user_tools.request_of(tool, {"city": city})
 
 
 @pytest.mark.django_db
