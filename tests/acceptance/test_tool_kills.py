@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 
 from conversations import answers, runs
@@ -263,3 +264,33 @@ def test_a_horse_killed_at_any_moment_makes_no_call_twice(stage: Stages) -> None
         assert all(on.tool.counted[thing] <= 1 for thing in things)
         assert {thing for thing in things if not on.tool.counted[thing]} <= interrupted
         assert sum(on.asked(plot)) <= len(on.asked(plot)) + 1
+
+
+@pytest.mark.long
+def test_f01_a_tool_that_takes_longer_than_a_lease_is_called_once(stage: Stages) -> None:
+    on = stage(2)
+    on.tool.seconds = settings.LEASE_SECONDS + 8.0
+    on.model.plots["slow"] = [[calls(("count", "slow"))], END]
+    run = ended(on.start("slow"))
+    assert (run.status, run.attempt, told(run, "slow")) == ("completed", 1, json.dumps({"done": "slow"}))
+    assert (on.tool.counted, on.asked("slow")) == (Counter(["slow"]), [1, 1])
+
+
+@pytest.mark.long
+def test_f01_a_worker_that_comes_back_after_its_tool_was_given_up_is_too_late(stage: Stages) -> None:
+    on = stage(2)
+    on.tool.seconds = 1.0
+    on.model.plots["late"] = [[calls(("count", "late"))], END]
+    run = on.start("late")
+    until(lambda: on.tool.counted["late"] == 1)
+    job_id = str(Run.objects.get(pk=run.pk).job_id)
+    (horse,) = on.workers.named(f"rqworker: horse {job_id}")
+    os.kill(horse, signal.SIGSTOP)
+    run = ended(run)
+    os.kill(horse, signal.SIGCONT)
+    until(lambda: job_id not in command_line(horse))
+    assert (run.status, told(run, "late")) == ("completed", f"Error: {INTERRUPTED}")
+    assert (on.tool.counted, on.asked("late")) == (Counter(["late"]), [1, 1])
+    check_answers(run)
+    assert ends_in_stream(run) == ["completed"]
+    assert events.names(run.conversation_id)[-1] == "completed"
