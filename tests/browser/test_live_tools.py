@@ -248,7 +248,7 @@ def test_a_tool_is_made_tried_and_given_to_an_agent(
     page.goto(f"/admin/conversations/agent/{talk.agent_id}/change/")
     page.check("label:has-text('orders_lookup') input[type=checkbox]")
     page.select_option("select[name=approvals-of-orders_lookup]", "once")
-    page.locator(".field-tools").scroll_into_view_if_needed()
+    page.locator("select[name=approvals-other-term]").scroll_into_view_if_needed()
     screen.shot("agent-tools")
     page.click("input[name=_continue]")
     expect(page.locator("#offered")).to_contain_text("orders_lookup")
