@@ -3,7 +3,6 @@
 import json
 import re
 
-import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
