@@ -146,7 +146,7 @@ def _known_model(chosen: BackendSettings, model: str) -> Shape:
 
 
 def _model(chosen: BackendSettings, name: str, row: Model | None, *, detailed: bool) -> Shape:
-    shape = {"name": name, "backend": chosen.name, "is_default": name == chosen.model}
+    shape = {"name": name, "backend": chosen.name, "is_default": records.is_meant(name, chosen.model)}
     return {**shape, **_details(chosen, name, row)} if detailed else shape
 
 

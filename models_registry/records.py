@@ -1,6 +1,6 @@
 """The backends that operators added, as settings to call them with, and what is stored of a model.
 
-Nothing is cached here. A turn asks one statement, which finds a backend and the window of its model by unique indexes;
+Nothing is cached here. A turn asks one statement, which finds a backend and the window of its model by indexes;
 a cache would have to ask the database whether it still holds, which costs as much. So a key that is changed, or a
 backend that is disabled, counts for the next turn in every process. Whoever looks at many agents at once says so by
 `remembering`.
@@ -12,10 +12,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db.models import OuterRef, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce, Concat, NullIf
+from django.db.models import Case, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Concat, Lower
 
 from models_registry import keys
+from models_registry.backends import ollama_names
 from models_registry.backends.settings import BackendSettings
 from models_registry.environment import OPENAI_URL
 from models_registry.models import BackendRecord, Driver, Model
@@ -80,14 +81,13 @@ def find(name: str, model: str = "") -> tuple[BackendSettings, Window] | None:
 
 
 def _find(name: str, model: str) -> tuple[BackendSettings, Window] | None:
-    asked = Coalesce(NullIf(Value(model), Value("")), OuterRef("model"))
-    found = Model.objects.filter(backend=OuterRef("name"), name__in=[asked, Concat(asked, Value(LATEST))])
+    found = named(OuterRef("name"), model) if model else _default()
     backends = BackendRecord.objects.filter(enabled=True)
     record = (
         (backends.filter(name=name) if name else backends)
-        .annotate(most=Subquery(found.order_by("name").values("context_length")[:1]))
-        .annotate(loaded=Subquery(found.order_by("name").values("loaded_context_length")[:1]))
-        .annotate(can=Subquery(found.order_by("name").values("capabilities")[:1]))
+        .annotate(most=Subquery(found.values("context_length")[:1]))
+        .annotate(loaded=Subquery(found.values("loaded_context_length")[:1]))
+        .annotate(can=Subquery(found.values("capabilities")[:1]))
         .first()
     )
     return (settings_of(record), _window(record.most, record.loaded, record.can)) if record else None
@@ -116,9 +116,26 @@ def _window(most: int | None, loaded: int | None, capabilities: Sequence[str] | 
     return Window(most=most or 0, loaded=loaded or 0, calls_tools=calls_tools, sees=sees)
 
 
-def named(backend: str, model: str) -> QuerySet[Model]:
-    """The rows that a model's name may mean, the exact one first."""
-    return Model.objects.filter(backend=backend, name__in=[model, model + LATEST]).order_by("name")
+def named(backend: str | OuterRef, model: str) -> QuerySet[Model]:
+    """The rows that a model's name may mean, the exact one first. Ollama adds a tag, and does not mind the case."""
+    same = Q(name=model) | Q(lowered=ollama_names.canonical(model).lower())
+    return _of(backend).filter(same).order_by(Case(When(name=model, then=0), default=1), "name")
+
+
+def is_meant(listed: str, model: str) -> bool:
+    """Whether a backend that lists a model under one name knows it by the other one too."""
+    return listed == model or listed.lower() == ollama_names.canonical(model).lower()
+
+
+def _default() -> QuerySet[Model]:
+    """Likewise those of a backend's default model, inside a query of backends."""
+    exact = OuterRef("model")
+    same = Q(name=exact) | Q(lowered__in=[Lower(exact), Lower(Concat(exact, Value(LATEST)))])
+    return _of(OuterRef("name")).filter(same).order_by("name")
+
+
+def _of(backend: str | OuterRef) -> QuerySet[Model]:
+    return Model.objects.filter(backend=backend).alias(lowered=Lower("name"))
 
 
 def settings_of(record: BackendRecord) -> BackendSettings:

@@ -1,5 +1,6 @@
 """What the backends say of their models, stored: the registry of models."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -11,9 +12,10 @@ from django.utils import timezone
 
 from models_registry import catalog
 from models_registry.backends.base import Backend, ModelDetails, ModelManager
-from models_registry.errors import ModelNotFound
+from models_registry.errors import BackendError, BackendTimeout, BackendUnreachable, ModelNotFound
 from models_registry.models import Model
 
+logger = logging.getLogger(__name__)
 COLUMNS = tuple(field.name for field in fields(ModelDetails))
 
 
@@ -71,6 +73,16 @@ def _one_detailed(manager: ModelManager, model: ModelDetails, row: Model | None)
         shown = manager.show(model.name)
     except ModelNotFound:
         return None  # deleted since it was listed
+    except (BackendUnreachable, BackendTimeout):
+        raise  # the others would not be told either
+    except BackendError as error:
+        logger.warning("%s does not tell of its model %s: %s", manager.name, model.name, error.message)
+        known = row and row.digest == model.digest
+        return _joined(
+            model,
+            context_length=row.context_length if row and known else 0,
+            capabilities=row.capabilities if row and known else None,
+        )
     return _joined(model, context_length=shown.context_length, capabilities=shown.capabilities)
 
 

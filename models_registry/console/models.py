@@ -14,7 +14,7 @@ from maintenance.access import audit
 from maintenance.console.guarding import guarded
 from maintenance.console.operators import operator
 from maintenance.errors import Refusal
-from models_registry import catalog, drivers, health, inventory
+from models_registry import catalog, drivers, health, inventory, records
 from models_registry.backends.settings import BackendSettings
 from models_registry.console import pulling
 from models_registry.models import Model
@@ -57,6 +57,7 @@ def page(request: HttpRequest, site: AdminSite, backend: str) -> HttpResponse:
         "health": health.of({chosen.name: chosen})[chosen.name].health,
         "manages": drivers.backend(chosen).capabilities.model_management,
         "models": rows,
+        "defaults": [row.name for row in rows if records.is_meant(row.name, chosen.model)],
         "synced_at": max((row.synced_at for row in rows), default=None),
         "refreshing": inventory.refreshing(chosen.name),
         "panel": pulling.panel(request, chosen.name),

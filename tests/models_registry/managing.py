@@ -13,11 +13,15 @@ from models_registry.backends.settings import BackendSettings
 
 @dataclass
 class Shelf:
-    """The models of the server, and what it was asked. `error` is raised by whatever is asked next."""
+    """The models of the server, and what it was asked. `error` is raised by whatever is asked next.
+
+    `broken` is what is raised when one of its models is asked about.
+    """
 
     models: dict[str, ModelDetails] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     error: errors.BackendError | None = None
+    broken: dict[str, errors.BackendError] = field(default_factory=dict)
 
     def put(self, name: str, digest: str = "d1", **values: object) -> None:
         self.models[name] = replace(ModelDetails(name=name, digest=digest), **values)  # type: ignore[arg-type]
@@ -40,6 +44,8 @@ class ManagedBackend:
 
     def show(self, model: str) -> ModelDetails:
         self._note(f"show {model}")
+        if model in self._shelf.broken:
+            raise self._shelf.broken[model]
         return self._found(model)
 
     def delete(self, model: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from maintenance.access import tokens
@@ -140,3 +141,11 @@ def test_a_backend_that_does_not_manage_its_models_refuses(operators_api: APICli
         operators_api.post("/api/v1/ai-backends/openai/models/m/unload"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (400, "no_model_management")
+
+
+def test_the_default_model_is_marked_under_the_name_that_its_server_lists_it_by(api: APIClient, settings: Any) -> None:
+    settings.OLLAMA_BASE_URL, settings.OLLAMA_MODEL = "http://127.0.0.1:9", "Llama3.2"
+    for name in ("llama3.2:latest", "llama3.2:1b"):
+        Model.objects.create(backend="ollama", name=name, synced_at=timezone.now())
+    models = api.get("/api/v1/ai-backends/ollama/models").json()["models"]
+    assert {model["name"]: model["is_default"] for model in models} == {"llama3.2:latest": True, "llama3.2:1b": False}

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from maintenance.errors import Invalid, Refusal
-from models_registry import catalog, health, registration
+from models_registry import catalog, health, records, registration
 from models_registry.errors import BackendMisconfigured
 from models_registry.models import BackendRecord, Model
 from tests.models_registry.conftest import KEY
@@ -208,6 +208,29 @@ def test_a_name_without_a_tag_means_the_latest_and_the_exact_one_goes_first() ->
     listed("llama", context_length=8192)
     assert catalog.resolve("vllm", {}).config.context_length == 8192
     assert catalog.resolve("vllm", {"model": "llama:latest"}).config.context_length == 4096
+
+
+@pytest.mark.parametrize("name", ["Llama3.2", "llama3.2", "LLAMA3.2:Latest", "library/llama3.2", "Mine", "mine:latest"])
+def test_names_that_an_ollama_server_takes_for_one_find_its_row(name: str) -> None:
+    added(driver="ollama", base_url="http://127.0.0.1:9")
+    listed("llama3.2:latest", context_length=4096)
+    listed("Mine:latest", context_length=4096)
+    assert catalog.resolve("vllm", {"model": name}).config.context_length == 4096
+    found = records.known("vllm", name)
+    assert found
+    assert records.is_meant(found.name, name)
+
+
+def test_a_default_model_is_found_under_another_name_too() -> None:
+    added(driver="ollama", base_url="http://127.0.0.1:9", model="Llama3.2")
+    listed("llama3.2:latest", context_length=4096)
+    assert catalog.resolve("vllm", {}).config.context_length == 4096
+
+
+def test_other_servers_mind_the_case() -> None:
+    listed("gpt-4o")
+    assert records.known("vllm", "GPT-4o") is None
+    assert not records.is_meant("gpt-4o", "GPT-4o")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from maintenance.errors import Refusal
 from maintenance.models import Job
-from models_registry import catalog, inventory, jobs, sync
+from models_registry import catalog, errors, inventory, jobs, sync
 from models_registry.backends.base import ModelDetails
 from models_registry.errors import BackendUnreachable
 from models_registry.fakes.http import document
@@ -111,6 +111,27 @@ def test_a_model_that_vanishes_while_it_is_asked_about_is_left_out(
         lambda self: (shelf.models.clear(), [ModelDetails(name="gone:latest")])[1],
     )
     assert sync.sync("fake").models == 0
+
+
+def test_one_broken_model_keeps_no_other_from_being_listed(shelf: Shelf) -> None:
+    shelf.put("good:latest", context_length=8192, capabilities=("tools",))
+    shelf.put("broken:latest", context_length=4096)
+    sync.sync("fake")
+    shelf.put("good:latest", "d2", context_length=2048)
+    shelf.put("broken:latest", "d2")
+    shelf.broken["broken:latest"] = errors.BackendError("fake answered with an error (HTTP 500).")
+    assert sync.sync("fake").models == 2
+    windows = dict(Model.objects.values_list("name", "context_length"))
+    assert windows == {"good:latest": 2048, "broken:latest": 0}
+
+
+@pytest.mark.parametrize("error", [errors.BackendTimeout("slow"), errors.BackendUnreachable("away")])
+def test_a_server_that_goes_away_while_it_is_asked_keeps_its_rows(shelf: Shelf, error: errors.BackendError) -> None:
+    shelf.put("llama:latest")
+    shelf.broken["llama:latest"] = error
+    with pytest.raises(type(error)):
+        sync.sync("fake")
+    assert not Model.objects.exists()
 
 
 # Jobs and commands
