@@ -76,14 +76,24 @@ def unanswered(message: Message) -> list[ToolCall]:
 def begin(call: ToolCall, run: Run) -> bool:
     """Note that the call is being made now. False where the run is not this worker's any more, or it was begun."""
     now = timezone.now()
-    # First the run: who takes its lease away waits for that, so nobody else begins the call too.
-    if not Run.objects.filter(pk=run.pk, lease_token=run.lease_token).update(lease_token=run.lease_token):
+    if not _is_held(run):
         return False
     begun = ToolCall.objects.filter(pk=call.pk, status__in=ToolCall.UNANSWERED)
     if not begun.update(status=Status.RUNNING, started_at=now):
         return False
     call.status, call.started_at = Status.RUNNING, now
     return True
+
+
+@transaction.atomic
+def settle(call: ToolCall, run: Run, status: Status, result: str) -> bool:
+    """`answer`, by the worker that holds the run. False where it does not any more, or somebody else has answered."""
+    return _is_held(run) and answer(call, status, result)
+
+
+def _is_held(run: Run) -> bool:
+    # Written, not read: who takes the lease away waits for this transaction, so nobody else does the same meanwhile.
+    return bool(Run.objects.filter(pk=run.pk, lease_token=run.lease_token).update(lease_token=run.lease_token))
 
 
 @transaction.atomic
@@ -111,7 +121,12 @@ def answer(call: ToolCall, status: Status, result: str, *, by: str = "server") -
 
 def fail(call: ToolCall, text: str, status: Status = Status.FAILED, *, by: str = "server") -> bool:
     """Answer with an error that the model reads."""
-    return answer(call, status, f"Error: {text}", by=by)
+    return answer(call, status, error(text), by=by)
+
+
+def error(text: str) -> str:
+    """As the model is told of it."""
+    return f"Error: {text}"
 
 
 def close(run: Run) -> None:

@@ -75,20 +75,26 @@ def _problem(call: ToolCall, tool: Offered | None, offered: Mapping[str, Offered
 
 
 def _refuse(call: ToolCall, problem: str, making: _Making) -> None:
+    _hold(calls.settle(call, making.run, Status.FAILED, calls.error(problem)))
     _executing(call, making.publish)
-    calls.fail(call, problem)
     _completed(call, making.publish)
 
 
 def _make(call: ToolCall, tool: Offered, making: _Making) -> None:
-    if not calls.begin(call, making.run):
-        raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
+    _hold(calls.begin(call, making.run))
     _executing(call, making.publish)
     try:
-        calls.answer(call, Status.SUCCEEDED, _call(call, tool, making))
+        status, result = Status.SUCCEEDED, _call(call, tool, making)
     except ToolFailed as error:
-        calls.fail(call, str(error))
+        status, result = Status.FAILED, calls.error(str(error))
+    _hold(calls.settle(call, making.run, status, result))
     _completed(call, making.publish)
+
+
+def _hold(held: bool) -> None:
+    """Raises JobError where the run is not this worker's any more: then it is not to say anything more about it."""
+    if not held:
+        raise JobError("The lease on the run was lost.", code="lease_lost", permanent=True)
 
 
 def _call(call: ToolCall, tool: Offered, making: _Making) -> str:
