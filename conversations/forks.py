@@ -11,7 +11,7 @@ from conversations.models import Conversation, Message, TodoItem, ToolCall
 from maintenance.errors import Invalid
 
 # What a copied answer keeps of its note: how our estimate differed from the backend's count.
-_LEARNT = ("model", "estimated", "counted", "suspect")
+_LEARNT = ("model", "estimated", "counted", "suspect", "images")
 
 
 @transaction.atomic

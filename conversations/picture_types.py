@@ -11,6 +11,8 @@ Size = tuple[int, int]
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Markers of a JPEG that have no length, so nothing between them can be skipped.
 _BARE = frozenset([0x01, *range(0xD0, 0xD8)])
+# More steps than any camera needs to come to the frame; without an end megabytes of filling would be walked over.
+_STEPS = 1000
 
 
 def media_type(data: bytes) -> str:
@@ -22,7 +24,7 @@ def size(data: bytes, kind: str) -> Size:
     """Width and height in pixels, as the picture's own head says. (0, 0) where it does not say."""
     try:
         return _SIZES[kind](data)
-    except (struct.error, IndexError):
+    except (struct.error, ValueError):
         return (0, 0)
 
 
@@ -45,8 +47,10 @@ def _gif(data: bytes) -> Size:
 def _jpeg(data: bytes) -> Size:
     """Its size stands in the first frame, after segments of any length."""
     place = 2
-    while data[place] == 0xFF:
-        marker = data[place + 1]
+    for _ in range(_STEPS):
+        filling, marker = data[place : place + 2]
+        if filling != 0xFF:
+            break
         if marker in _FRAMES:
             height, width = _pair(">HH", data, place + 5)
             return width, height

@@ -6,6 +6,7 @@ The note is `Message.request` of the answer:
     sent         the positions of the messages that were sent, as ranges: [[1, 7], [9, 12]]
     shortened    of tools' answers that were cut: {position: bytes that were sent}
     without      of messages whose images were left out: {position: why}
+    images       how many images were sent
     trimmed      how many older messages were left out
     estimated    tokens of the request by our rule of thumb
     scale        what the estimate was multiplied with, learnt from earlier answers
@@ -25,6 +26,7 @@ from typing import Any
 from conversations import context, history, illustrations, toolbox
 from conversations.models import Message, Snapshot
 from models_registry.backends.base import ChatMessage, ChatRequest, Image, ModelConfig, Timeouts, ToolSchema, Usage
+from models_registry.backends.tokens import TOKENS_PER_IMAGE
 
 # How many of the newest answers say how our estimate differs from the backend's count.
 LEARNT_FROM = 3
@@ -57,8 +59,10 @@ class Asked:
 
     def is_suspect(self, usage: Usage) -> bool:
         """Whether the backend's count says that it has not read all that was sent."""
-        missing = self.expected - usage.prompt
-        few = usage.prompt < SUSPECT_PART * self.expected
+        # What an image counts differs tenfold between providers: only the text can be missed.
+        text = self.expected - round(TOKENS_PER_IMAGE * self.note["images"] * self.note["scale"])
+        missing = text - usage.prompt
+        few = usage.prompt < SUSPECT_PART * text
         return not usage.estimated and few and missing > SUSPECT_TOKENS
 
     def note_with(self, usage: Usage) -> dict[str, Any]:
@@ -92,6 +96,7 @@ def ask(
         "sent": _ranges(message.position or 0 for message in sent),
         "shortened": {str(told[place].position): kept for place, kept in chosen.shortened.items()},
         "without": {position: reason for position, reason in reasons.items() if reason},
+        "images": sum(len(message.images) for message in illustrated.messages),
         "trimmed": chosen.trimmed,
         "estimated": context.size(request),
         "scale": round(scale, 4),
@@ -127,9 +132,9 @@ def config_of(taken: Snapshot) -> ModelConfig:
 
 
 def _scale(messages: Sequence[Message], model: str) -> float:
-    """Learnt from the newest answers of the same model. One that is suspect teaches nothing."""
+    """Learnt from the newest answers of the same model. One that is suspect teaches nothing, nor do images of text."""
     notes = [message.request for message in messages if message.request.get("counted")]
-    same = [note for note in notes if note.get("model") == model and not note.get("suspect")]
+    same = [note for note in notes if note.get("model") == model and not (note.get("suspect") or note.get("images"))]
     return context.scale((note["estimated"], note["counted"]) for note in same[-LEARNT_FROM:])
 
 
