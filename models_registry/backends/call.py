@@ -50,6 +50,7 @@ class Call:
         }
         self._model = model
         self._phrases = phrases
+        self._keyed = bool(configured.api_key)
         self._secrets = failures.secrets_of(configured.api_key, configured.base_url)
 
     @contextmanager
@@ -142,6 +143,7 @@ class Call:
             model=self._model,
             secrets=self._secrets,
             phrases=self._phrases,
+            keyed=self._keyed,
         )
 
     def _refuse_bad(self, response: requests.Response) -> None:

@@ -69,12 +69,13 @@ def from_status(
     model: str = "",
     secrets: tuple[str, ...] = (),
     phrases: Sequence[Phrase] = (),
+    keyed: bool = True,
 ) -> errors.BackendError:
     """The error for an HTTP status and its body. `headers` must be looked up without regard to case.
 
-    `phrases` of the provider in the body count for more than the status.
+    `keyed`: whether a key was sent. `phrases` of the provider in the body count for more than the status.
     """
-    kind, message = _in_words(backend, body, model, phrases) or _classify(backend, status, body, model)
+    kind, message = _in_words(backend, body, model, phrases) or _classify(backend, status, body, model, keyed)
     wait = _retry_after(headers)
     if kind is errors.RateLimited and wait is not None:
         message = f"{message} Try again in {wait:g} s."
@@ -104,11 +105,13 @@ def _in_words(
     return None
 
 
-def _classify(backend: str, status: int, body: str, model: str) -> tuple[type[errors.BackendError], str]:
+def _classify(backend: str, status: int, body: str, model: str, keyed: bool) -> tuple[type[errors.BackendError], str]:
     if status >= HTTPStatus.BAD_REQUEST and CONTEXT.search(body):
         return errors.ContextWindowExceeded, "The messages do not fit the model's context window."
     if status == HTTPStatus.PAYMENT_REQUIRED or (status == HTTPStatus.TOO_MANY_REQUESTS and _CREDIT.search(body)):
         return errors.Unauthorized, f"The account at {backend} has no credit left."
+    if status == HTTPStatus.UNAUTHORIZED and not keyed:
+        return errors.Unauthorized, f"{backend} wants a key, and none is set here (HTTP 401)."
     if status == HTTPStatus.NOT_FOUND:
         return _not_found(backend, body, model)
     kind, message = _BY_STATUS.get(status) or _by_range(status)

@@ -23,7 +23,7 @@ NEXT_STEPS = {
     "pull_stalled": "The server's own connection may be slow or broken. Retry: it goes on with what it has.",
     "stream_ended": "The server may have been restarted. Retry: it goes on with what it has.",
     "worker_lost": "See what ended the workers in their log, then retry: it goes on with what is there.",
-    "still_downloading": "Restart the server to be sure; what it has of the model is kept for the next pull.",
+    "still_downloading": "Where nobody else there pulls it, restart the server; what it has of the model is kept.",
     "stop_not_verified": "See at the server whether it still downloads.",
     "timeout": "The model is large or the line slow. Retry: it goes on with what is there.",
 }

@@ -39,7 +39,7 @@ class PullAdmin(RecordAdmin):
 
     @admin.display(description="done")
     def done(self, pull: Pull) -> str:
-        return f"{int(pull.percentage)} %"
+        return f"{int(pull.percentage)}\N{NO-BREAK SPACE}%"
 
     @admin.display(description="started by")
     def by(self, pull: Pull) -> str:

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from models_registry.backends.base import Cancellation
 from models_registry.backends.openai import OpenAIBackend
 from models_registry.backends.settings import BackendSettings
+from models_registry.fakes.http import document
 from models_registry.fakes.openai import OpenAIServer
 from tests.models_registry.conftest import Listener, chat
 from tests.services import free_port
@@ -59,6 +60,16 @@ def test_a_backend_that_is_not_there_is_worth_a_one() -> None:
     }
 
 
+@pytest.mark.parametrize(("key", "told"), [("", "wants a key, and none is set here"), ("wrong", "refused the key")])
+def test_a_key_that_is_missing_is_told_from_one_that_is_refused(settings: Any, key: str, told: str) -> None:
+    with OpenAIServer() as server:
+        server.answer = lambda received: document(401, {"error": {"message": "no", "code": "invalid_api_key"}})
+        settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY = server.base_url, key
+        code, out = check("openai")
+    assert code == 1
+    assert told in out
+
+
 def test_with_json_it_prints_one_object() -> None:
     code, out = check("fake", "--json")
     assert code == 0
@@ -73,7 +84,7 @@ def test_a_fake_server_cannot_take_a_port_that_is_taken(server: OpenAIServer) ->
 @pytest.mark.acceptance
 def test_a_fake_server_runs_by_hand_and_stops_at_ctrl_c() -> None:
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "fake_backend", "--tokens", "3"],
+        [sys.executable, "manage.py", "fake_backend", "--tokens", "3", "--load-seconds", "40"],
         cwd=ROOT,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "chinese_worker.settings"},
         stdout=subprocess.PIPE,

@@ -25,6 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=0, help="0, the default: a free one")
         parser.add_argument("--delay-ms", type=int, default=20, help="between the tokens of the model stub-paced")
         parser.add_argument("--tokens", type=int, default=20, help="how many the models stub and stub-paced say")
+        parser.add_argument("--load-seconds", type=float, default=1.0, help="until slow-load is in memory; ollama only")
 
     def handle(self, **options: Any) -> None:
         server = SERVERS[options["driver"]](
@@ -33,6 +34,8 @@ class Command(BaseCommand):
             tokens=options["tokens"],
             delay_seconds=options["delay_ms"] / 1000,
         )
+        if isinstance(server, OllamaServer):
+            server.load_seconds = options["load_seconds"]
         try:
             with server:
                 self.stdout.write(f"{server.base_url}\nmodels: {', '.join(server.scripts)}")
