@@ -45,6 +45,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "maintenance.http.null_characters.without_null_characters",
 ]
 ROOT_URLCONF = "chinese_worker.urls"
 ASGI_APPLICATION = "chinese_worker.asgi.application"

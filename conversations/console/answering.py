@@ -11,6 +11,7 @@ from conversations.answers import Result
 from conversations.console.talking import SEND, Done, act, typed
 from conversations.models import Conversation, Run
 from maintenance.console.operators import operator
+from maintenance.console.typed_json import StorableJSON
 from maintenance.errors import Invalid
 
 OUTCOMES = {
@@ -64,7 +65,7 @@ def _arguments(text: str) -> dict[str, Any] | None:
     if not text.strip():
         return None
     try:
-        arguments = json.loads(text)
+        arguments = json.loads(text, cls=StorableJSON)
     except ValueError as error:
         raise Invalid(f"The arguments are not valid JSON: {error}.") from None
     if not isinstance(arguments, dict):

@@ -9,6 +9,7 @@ from django.http import HttpRequest, JsonResponse, QueryDict
 from conversations import prompts
 from conversations.models import Agent, SystemPrompt
 from maintenance.console.operators import operator
+from maintenance.console.typed_json import StorableJSON
 from maintenance.errors import Invalid
 
 PROMPTS_MAX = 50
@@ -39,7 +40,7 @@ def _answer(render: Any) -> JsonResponse:
 
 def _of_prompt(request: HttpRequest) -> str:
     form = request.POST
-    agent = Agent.objects.filter(pk=form.get("preview_agent") or 0).first()
+    agent = Agent.objects.filter(pk=_number(form, "preview_agent")).first()
     prompt = SystemPrompt(
         user=operator(request),
         name=form.get("name", "") or "Prompt",
@@ -84,7 +85,7 @@ def _json(form: QueryDict, name: str, kind: type) -> Any:
     text = form.get(name, "").strip()
     field = name.rpartition("-")[2].replace("_", " ")
     try:
-        value = json.loads(text) if text else kind()
+        value = json.loads(text, cls=StorableJSON) if text else kind()
     except ValueError:
         raise _Unreadable(f"The {field} are not valid JSON.") from None
     if not isinstance(value, kind):

@@ -15,6 +15,7 @@ from conversations.toolbox import Offered
 from maintenance.access import audit
 from maintenance.console.masking import COVER, masked
 from maintenance.console.operators import operator
+from maintenance.console.typed_json import StorableJSON
 from maintenance.templatetags.console import span
 from models_registry.backends.base import Cancellation
 
@@ -75,7 +76,7 @@ def _arguments(tool: Tool, text: str) -> dict[str, Any]:
     if tool.kind != Tool.Kind.USER:
         raise ToolFailed("its clients make this call, so nothing is requested from here.")
     try:
-        arguments = json.loads(text or "{}")
+        arguments = json.loads(text or "{}", cls=StorableJSON)
     except ValueError as error:
         raise ToolFailed(f"the arguments are not valid JSON: {error}.") from None
     if not isinstance(arguments, dict):

@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 
+from maintenance.console.typed_json import StorableJSON
 from maintenance.errors import Invalid
 
 
@@ -17,6 +18,12 @@ class JSONArea(forms.Textarea):
 
 class DomainForm(forms.ModelForm):  # type: ignore[type-arg]
     """A form that asks the domain whether what was entered is allowed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            if isinstance(field, forms.JSONField):
+                field.decoder = StorableJSON
 
     def ask(self, rule: Callable[[], object]) -> None:
         """Run a rule of the domain, and put what it refuses at the fields it names."""
