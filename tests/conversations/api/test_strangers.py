@@ -7,11 +7,13 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
+from conversations import picture_files, pictures
 from conversations.api import urls as own
 from conversations.models import Agent, AgentPrompt, Conversation, Run, SystemPrompt, Tool
 from maintenance.access import tokens
 from maintenance.access import urls as access
 from tests.conversations.api.conftest import client_of
+from tests.conversations.drawings import png
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
 
@@ -35,6 +37,7 @@ MATRIX: list[tuple[str, str, Any]] = [
     ("patch", "conversations/<conversation>", {"title": "Mine"}),
     ("delete", "conversations/<conversation>", None),
     ("post", "conversations/<conversation>/messages", {"content": "hi"}),
+    ("get", "conversations/<conversation>/messages/<message>/images/<image>", None),
     ("get", "conversations/<conversation>/status", None),
     ("post", "conversations/<conversation>/tool-results", {"call_id": "c1", "success": True, "output": "seen"}),
     ("post", "conversations/<conversation>/stop", None),
@@ -53,7 +56,7 @@ MATRIX: list[tuple[str, str, Any]] = [
 
 
 @pytest.fixture
-def addresses(agent: Agent, prompt: SystemPrompt, conversation: Conversation, run: Run) -> dict[str, int]:
+def addresses(agent: Agent, prompt: SystemPrompt, conversation: Conversation, run: Run) -> dict[str, Any]:
     return {
         "agent": agent.pk,
         "prompt": prompt.pk,
@@ -62,11 +65,19 @@ def addresses(agent: Agent, prompt: SystemPrompt, conversation: Conversation, ru
         "tool": Tool.objects.create(user=agent.user, name="weather", kind="client", parameters={"type": "object"}).pk,
         "snapshot": run.snapshot.pk,
         "turn": 1,
+        **_pictured(run),
         "token": tokens.issue(agent.user, "mine")[0].pk,
     }
 
 
-def call(client: APIClient, method: str, route: str, body: Any, addresses: dict[str, int]) -> Any:
+def _pictured(run: Run) -> dict[str, Any]:
+    message = run.user_message
+    message.images = picture_files.keep(pictures.check([png()]), run.conversation_id)
+    message.save(update_fields=["images"])
+    return {"message": message.pk, "image": message.images[0]["id"]}
+
+
+def call(client: APIClient, method: str, route: str, body: Any, addresses: dict[str, Any]) -> Any:
     for name, number in addresses.items():
         route = route.replace(f"<{name}>", str(number))
     return getattr(client, method)(f"/api/v1/{route}", body)
@@ -74,7 +85,7 @@ def call(client: APIClient, method: str, route: str, body: Any, addresses: dict[
 
 @pytest.mark.parametrize(("method", "route", "body"), MATRIX)
 def test_a_stranger_and_an_operator_find_nothing(
-    method: str, route: str, body: Any, addresses: dict[str, int], stranger: APIClient, bob: User
+    method: str, route: str, body: Any, addresses: dict[str, Any], stranger: APIClient, bob: User
 ) -> None:
     for client in (stranger, client_of(bob)):
         answer = call(client, method, route, body, addresses)
@@ -84,14 +95,14 @@ def test_a_stranger_and_an_operator_find_nothing(
 
 
 @pytest.mark.parametrize(("method", "route", "body"), MATRIX)
-def test_nobody_is_401(method: str, route: str, body: Any, addresses: dict[str, int]) -> None:
+def test_nobody_is_401(method: str, route: str, body: Any, addresses: dict[str, Any]) -> None:
     answer = call(APIClient(), method, route, body, addresses)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
 @pytest.mark.parametrize(("method", "route", "body"), MATRIX)
 def test_a_token_without_scopes_is_403(
-    method: str, route: str, body: Any, addresses: dict[str, int], alice: User
+    method: str, route: str, body: Any, addresses: dict[str, Any], alice: User
 ) -> None:
     _, text = tokens.issue(alice, "powerless", granted=[])
     answer = call(APIClient(headers={"Authorization": f"Bearer {text}"}), method, route, body, addresses)
@@ -99,7 +110,7 @@ def test_a_token_without_scopes_is_403(
 
 
 @pytest.mark.parametrize(("method", "route", "body"), MATRIX)
-def test_the_owner_finds_it(method: str, route: str, body: Any, addresses: dict[str, int], api: APIClient) -> None:
+def test_the_owner_finds_it(method: str, route: str, body: Any, addresses: dict[str, Any], api: APIClient) -> None:
     assert call(api, method, route, body, addresses).status_code in (200, 201, 202, 204, 409)
 
 
