@@ -2,11 +2,14 @@
 
 import difflib
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from conversations.models import Message, Run, Snapshot
 
 PLAIN = ("agent_name", "backend", "model", "model_digest", "tool_mode")
+# Beyond, to find what two texts have in common can take minutes.
+LINES_COMPARED = 2000
 STRUCTURED = ("variables", "tools", "config", "warnings")
 
 
@@ -58,7 +61,15 @@ def _pretty(value: Any) -> str:
 def _unified(before: str, after: str) -> dict[str, Any]:
     # With their ends: two texts that differ in a last line break do differ.
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    lines = [line.rstrip("\n") for line in difflib.unified_diff(old, new, "from", "to", lineterm="")]
+    lines = [line.rstrip("\n") for line in _lines(old, new)]
     changed = lines[2:]
     added, removed = (sum(line.startswith(sign) for line in changed) for sign in "+-")
     return {"diff": lines, "added": added, "removed": removed}
+
+
+def _lines(old: Sequence[str], new: Sequence[str]) -> Iterable[str]:
+    """The difference; of two texts that are too long for that, all of the one and all of the other."""
+    if max(len(old), len(new)) <= LINES_COMPARED:
+        return difflib.unified_diff(old, new, "from", "to", lineterm="")
+    head = ["--- from", "+++ to", f"@@ -1,{len(old)} +1,{len(new)} @@"]
+    return [*head, *(f"-{line}" for line in old), *(f"+{line}" for line in new)]

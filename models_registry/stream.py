@@ -21,7 +21,7 @@ from models_registry.sight import visible
 
 logger = logging.getLogger(__name__)
 
-PATH = re.compile(r"/api/v1/ai-backends/([^/]{1,100})/models/pull/([0-9a-f]{32})/stream/?", re.ASCII)
+PATH = re.compile(r"/api/v1/ai-backends/([^/\x00]{1,100})/models/pull/([0-9a-f]{32})/stream/?", re.ASCII)
 PAGE = 500
 
 

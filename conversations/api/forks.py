@@ -13,6 +13,7 @@ from conversations import forks
 from conversations.api.conversations import WholeConversationSerializer, whole
 from conversations.api.lookup import conversation_of
 from maintenance.access.idempotency import idempotent
+from maintenance.http import RunThrottle, UserThrottle
 from maintenance.http.serializers import Body, Number
 
 
@@ -29,6 +30,8 @@ class ForkBody(Body):
 
 
 class ForkView(APIView):
+    throttle_classes = [UserThrottle, RunThrottle]  # one copies a whole conversation
+
     @extend_schema(request=ForkBody, responses={201: WholeConversationSerializer})
     @idempotent
     def post(self, request: Request, pk: int) -> Response:

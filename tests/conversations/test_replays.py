@@ -1,12 +1,13 @@
 """Regenerating an answer, and replaying a snapshot."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from conversations import answers, history, replays, runs
-from conversations.comparison import differences
+from conversations.comparison import _unified, differences
 from conversations.models import Agent, Conversation, Message, Run, Snapshot, SystemPrompt, TodoItem
 from maintenance.errors import Invalid, Refusal
 from tests.conversations.scripts import call, fail, say, script, turns
@@ -231,3 +232,12 @@ def test_answers_are_compared_line_by_line(work: Work, conversation: Conversatio
     assert set(changes) == {"answer", "variables"}  # the clock, and how many messages there were
     assert (changes["answer"]["added"], changes["answer"]["removed"]) == (2, 1)
     assert {"-and beans", "+and peas", "+and salt"} <= set(changes["answer"]["diff"])
+
+
+def test_long_answers_without_end_in_common_are_compared_in_no_time() -> None:
+    one, other = ("".join(f"{number * step % 101}\n" for number in range(20_000)) for step in (1, 7))
+    began = time.process_time()
+    compared = _unified(one, other)
+    assert (compared["added"], compared["removed"]) == (20_000, 20_000)
+    assert compared["diff"][2:4] == ["@@ -1,20000 +1,20000 @@", "-0"]
+    assert time.process_time() - began < 5

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 
 from conversations import runs
@@ -35,6 +36,13 @@ class TestForks:
             (1, "user", "Hello there."),
             (2, "assistant", "Hello there."),
         ]
+
+    def test_forks_count_as_new_runs_do_for_each_copies_a_conversation(
+        self, api: APIClient, answered: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rates = {**api_settings.DEFAULT_THROTTLE_RATES, "runs": "1/min"}
+        monkeypatch.setattr(api_settings, "DEFAULT_THROTTLE_RATES", rates, raising=False)
+        assert [fork(api, answered, position=2).status_code for _ in range(2)] == [201, 429]
 
     def test_a_message_is_named_by_its_id_too(self, api: APIClient, answered: Run) -> None:
         body = fork(api, answered, message_id=answered.user_message_id).json()
