@@ -93,7 +93,7 @@ def _check_bytes(sizes: Sequence[int]) -> None:
 
 
 def _invalid(place: int, rule: str) -> Invalid:
-    return Invalid("An image cannot be taken.", errors={f"images.{place}": [rule]})
+    return Invalid(f"Image {place + 1} cannot be taken. {rule}", errors={f"images.{place}": [rule]})
 
 
 def _too_large(name: str, rule: str) -> Invalid:

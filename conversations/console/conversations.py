@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -14,8 +15,9 @@ from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
+from conversations import picture_answers
 from conversations.console import answering, branching, snapshots, state, talking
-from conversations.models import Conversation, OnBusy, Run
+from conversations.models import Conversation, Message, OnBusy, Run
 from maintenance.console.lists import RecordAdmin
 from maintenance.templatetags import console
 
@@ -84,6 +86,9 @@ class ConversationAdmin(RecordAdmin):
         return [
             path("<int:pk>/state/", view(never_cache(self.state_view)), name=name + "state"),
             path("<int:pk>/runs/<int:run_id>/snapshot/", view(self.snapshot_view), name=name + "snapshot"),
+            path(
+                "<int:pk>/messages/<int:message_id>/images/<str:image_id>/", view(self.image_view), name=name + "image"
+            ),
             path("<int:pk>/send/", view(require_POST(self.send_view)), name=name + "send"),
             path("<int:pk>/stop/", view(require_POST(self.stop_view)), name=name + "stop"),
             path("<int:pk>/answer/", view(require_POST(self.answer_view)), name=name + "answer"),
@@ -111,6 +116,9 @@ class ConversationAdmin(RecordAdmin):
             "base_url": reverse("admin:conversations_conversation_changelist") + f"{conversation.pk}/",
             "stream_url": f"/api/v1/conversations/{conversation.pk}/stream",
             "on_busy": [(value.value, label) for value, label in BUSY.items()],
+            "images_max": settings.IMAGES_MAX,
+            "image_max_bytes": settings.IMAGE_MAX_BYTES,
+            "images_max_bytes": settings.IMAGES_MAX_BYTES,
             "may_send": request.user.has_perm(talking.SEND),
             "may_retry": request.user.has_perm(talking.RETRY),
         }
@@ -131,6 +139,10 @@ class ConversationAdmin(RecordAdmin):
         conversation = self._found(request, pk)
         found = Run.objects.select_related("snapshot", "conversation__agent", "conversation__user")
         return JsonResponse(snapshots.describe(get_object_or_404(found, pk=run_id, conversation=conversation)))
+
+    def image_view(self, request: HttpRequest, pk: int, message_id: int, image_id: str) -> HttpResponse:
+        message = get_object_or_404(Message, pk=message_id, conversation=self._found(request, pk))
+        return picture_answers.answer(message, image_id)
 
     def send_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         conversation = self._found(request, pk)

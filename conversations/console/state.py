@@ -10,7 +10,7 @@ from conversations import status
 from conversations.console import calls
 from conversations.console.explanations import next_step
 from conversations.models import Conversation, Message, Run, TodoItem
-from conversations.shapes import MessageSerializer
+from conversations.shapes import MessageSerializer, images
 from maintenance.templatetags.console import span
 
 MESSAGES_SHOWN = 100
@@ -62,7 +62,14 @@ def _calls(messages: Iterable[Message]) -> dict[int, list[dict[str, Any]]]:
 
 def _message(message: Message, tool_calls: list[dict[str, Any]] | None) -> dict[str, Any]:
     content = calls.shown(message.content)[0] if message.role == Message.Role.TOOL else message.content
-    return {**MessageSerializer(message).data, "content": content, "tool_calls": tool_calls, "run_id": message.run_id}
+    shown = images(message, "admin:conversations_conversation_image")
+    return {
+        **MessageSerializer(message).data,
+        "content": content,
+        "tool_calls": tool_calls,
+        "run_id": message.run_id,
+        "images": shown,
+    }
 
 
 def _todo(item: TodoItem) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """What an operator does in conversations: open one, say something, stop, try again. Each leaves a row in the audit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 from django.utils import timezone
 
-from conversations import runs, status
+from conversations import pictures, runs, status
 from conversations.models import Agent, Conversation, OnBusy, Run
 from maintenance.access import audit
 from maintenance.console.operators import operator
@@ -38,9 +39,10 @@ def open_with(agent: Agent, request: HttpRequest) -> Conversation:
 
 
 def send(request: HttpRequest, conversation: Conversation) -> Done:
-    """`content`, and `on_busy`: what to do while a run is open; the agent's choice where it is empty."""
+    """`content`, the files `images`, and `on_busy`: what to do while a run is open; empty, it is the agent's choice."""
     content, on_busy = typed(request, "content"), request.POST.get("on_busy", "")
-    return act(request, "conversation.send", conversation, SEND, lambda: _send(conversation, content, on_busy))
+    files = request.FILES.getlist("images")
+    return act(request, "conversation.send", conversation, SEND, lambda: _send(conversation, content, on_busy, files))
 
 
 def stop(request: HttpRequest, conversation: Conversation) -> Done:
@@ -85,10 +87,12 @@ def _audit(request: HttpRequest, verb: str, target: str, result: str, **detail: 
     audit.record(verb, target, actor=who, address=address, result=result, detail=detail)
 
 
-def _send(conversation: Conversation, content: str, on_busy: str) -> Done:
+def _send(conversation: Conversation, content: str, on_busy: str, files: Sequence[UploadedFile]) -> Done:
     if on_busy and on_busy not in OnBusy.values:
         raise Invalid(f"What to do meanwhile is one of {', '.join(OnBusy.values)}.")
-    run = runs.start(conversation, content, on_busy=on_busy or None)
+    pictures.require_room([file.size or 0 for file in files])
+    images = pictures.check([file.read() for file in files])
+    run = runs.start(conversation, content, on_busy=on_busy or None, images=images)
     text = "The message was sent."
     if run.steered_by:
         text = "The run under way sees the message before its next model call."

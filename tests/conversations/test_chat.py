@@ -9,16 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections
+from pytest_django.fixtures import Settings
 
+from conversations import picture_files
 from conversations.frames import Frame
 from conversations.management.transcript import DIM, PLAIN, Transcript
-from conversations.models import Agent, Conversation, Run, TodoItem, Tool
+from conversations.models import Agent, Conversation, Message, Run, TodoItem, Tool
 from maintenance import broker
 from maintenance.worker import make_worker
+from tests.conversations.drawings import gif, png
 from tests.conversations.scripts import call, fail, say, script, think, turns, wait
 from tests.maintenance.commands import manage
 from tests.queue import drain
@@ -288,3 +292,31 @@ def test_a_model_that_is_loaded_first_is_told_of() -> None:
     told.take(frame("model_loading", model="llama"))
     told.take(frame("text_chunk", type="content", chunk="Yes."))
     assert text() == "[loading llama]\nYes."
+
+
+def test_images_go_along_with_a_message(stack: None, tmp_path: Path, settings: Settings) -> None:
+    settings.MEDIA_ROOT = tmp_path / "uploads"
+    (tmp_path / "a").write_bytes(png())
+    (tmp_path / "b.txt").write_bytes(gif())
+    Agent.objects.update(model_config={"model": "echo"})
+    said = manage("chat", "parrot", "Look.", "--image", str(tmp_path / "a"), "--image", str(tmp_path / "b.txt"))
+    assert said.code == 0
+    assert said.out.count("[an image was left out: echo takes none]") == 2
+    (images,) = Message.objects.exclude(images=[]).values_list("images", flat=True)
+    assert [picture_files.data_of(row) for row in images] == [png(), gif()]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"MZ", "Image 1 cannot be taken"), (None, "cannot be read: No such file or directory")]
+)
+def test_an_image_that_is_none_is_refused_before_anything_is_stored(
+    stack: None, tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "a.png"
+    if content is not None:
+        path.write_bytes(content)
+    said = manage("chat", "parrot", HELLO, "--image", str(path))
+    assert said.code != 0
+    assert words in said.err
+    assert not Conversation.objects.exists()
+    assert "needs a MESSAGE" in manage("chat", "parrot", "--image", str(path)).err

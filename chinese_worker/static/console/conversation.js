@@ -283,12 +283,14 @@
 
     const composer = byId('composer');
     if (composer) {
+        const attachments = new Attachments(composer.elements.images, composer.elements.content);
         composer.addEventListener('submit', async (event) => {
             event.preventDefault();
             const {content} = composer.elements;
             const sent = content.value;
             await act(composer.action, composer.querySelector('button'), new FormData(composer), () => {
                 if (content.value === sent) content.value = '';  // else the next message is being typed
+                attachments.clear();
             });
             showEnd();
         });

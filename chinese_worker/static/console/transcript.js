@@ -35,8 +35,9 @@ class Bubble {
         this.head = element('header', 'bubble-head');
         this.thinking = this.folded('Thinking', 'thinking');
         this.text = element('div', 'bubble-text');
+        this.images = element('div', 'pictures');
         this.calls = element('div', 'calls');
-        this.root.append(this.head, this.thinking, this.text, this.calls);
+        this.root.append(this.head, this.thinking, this.images, this.text, this.calls);
         this.draw(message);
     }
 
@@ -57,6 +58,7 @@ class Bubble {
         this.drawHead();
         this.put(this.text, message.content || '');
         this.put(this.thinking.lastChild, message.thinking || '');
+        this.putImages(message.images || []);
         const open = new Set([...this.calls.querySelectorAll('details[open]')].map((one) => one.dataset.call));
         this.calls.replaceChildren(...(message.tool_calls || []).map((call) => drawCall(call, open.has(call.call_id))));
         this.settle();
@@ -79,6 +81,11 @@ class Bubble {
         return button;
     }
 
+    /** Drawn once: they never change, and would have to be loaded again. */
+    putImages(images) {
+        if (this.images.childElementCount !== images.length) this.images.replaceChildren(...drawImages(images));
+    }
+
     put(target, text) {
         if (target.textContent !== text) target.replaceChildren(document.createTextNode(text));
     }
@@ -95,10 +102,11 @@ class Bubble {
 
     /** Hide what is empty: a message that only calls a tool has no text, and one that was just begun has nothing. */
     settle() {
-        const {content, thinking, tool_calls: calls} = this.message;
+        const {content, thinking, images, tool_calls: calls} = this.message;
+        const more = Boolean((calls && calls.length) || (images && images.length));
         this.text.hidden = !content;
         this.thinking.hidden = !thinking;
-        this.root.hidden = !content && !thinking && !(calls && calls.length);
+        this.root.hidden = !content && !thinking && !more;
     }
 }
 

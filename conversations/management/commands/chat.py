@@ -1,6 +1,7 @@
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -10,13 +11,14 @@ from django.db.models import Q
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from conversations import resumption, runs
+from conversations import pictures, resumption, runs
 from conversations.frames import CONTENT, TERMINAL, Frame
 from conversations.listening import listen
 from conversations.management.interrupts import Interrupts
 from conversations.management.questions import Questions
 from conversations.management.transcript import Transcript
 from conversations.models import Agent, Conversation, Run
+from conversations.pictures import Picture
 from maintenance import roster
 from maintenance.output import USAGE, OperatorCommand, redis_name
 from maintenance.tables import Queue
@@ -41,20 +43,26 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("agent", metavar="AGENT", help="its slug, id or name")
         parser.add_argument("message", metavar="MESSAGE", nargs="?", help="without it, you are asked again and again")
+        parser.add_argument(
+            "--image", metavar="PATH", action="append", default=[], type=Path, help="goes with MESSAGE; may be repeated"
+        )
         parser.add_argument("--user", metavar="NAME", help="whose conversation it is; default: the first admin")
         super().add_arguments(parser)
 
     def act(self, options: dict[str, Any]) -> int:
         if options["json"] and not options["message"]:
             raise CommandError("--json needs a MESSAGE.", returncode=USAGE)
+        if options["image"] and options["message"] is None:
+            raise CommandError("--image needs a MESSAGE, which may be empty.", returncode=USAGE)
+        images = _images(options["image"])
         agent, user = _agent(options["agent"]), _user(options["user"])
         _require_workers()
         conversation = Conversation.objects.create(
             user=user, agent=agent, client_type="terminal", last_activity_at=timezone.now()
         )
         try:
-            if options["message"]:
-                return self._answer(conversation, options["message"], options)
+            if options["message"] or images:
+                return self._answer(conversation, options["message"], options, images)
             return self._converse(conversation, options)
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -70,8 +78,10 @@ class Command(OperatorCommand):
             if line.strip():
                 self._answer(conversation, line.strip(), options)
 
-    def _answer(self, conversation: Conversation, message: str, options: dict[str, Any]) -> int:
-        run = runs.start(conversation, message)
+    def _answer(
+        self, conversation: Conversation, message: str, options: dict[str, Any], images: Sequence[Picture] = ()
+    ) -> int:
+        run = runs.start(conversation, message, images=images)
         dims = self.stdout.isatty() and not options["no_color"]
         transcript = Transcript((lambda text: None) if options["json"] else self._write, dims=dims)
         is_attended = sys.stdin.isatty() and not options["json"]
@@ -151,6 +161,15 @@ def _explanation(end: Frame) -> str:
     if end.event == "failed":
         return f"It failed: {end.data['error']} ({end.data['error_code']})"
     return f"The answer is not whole: {end.data['reason']}." if end.data.get("reason") else ""
+
+
+def _images(paths: Sequence[Path]) -> list[Picture]:
+    """Raises CommandError, Invalid."""
+    try:
+        pictures.require_room([path.stat().st_size for path in paths])
+        return pictures.check([path.read_bytes() for path in paths])
+    except OSError as error:
+        raise CommandError(f"{error.filename} cannot be read: {error.strerror}.", returncode=USAGE) from error
 
 
 def _agent(text: str) -> Agent:
