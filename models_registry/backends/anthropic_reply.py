@@ -8,6 +8,7 @@ from models_registry.backends.anthropic_blocks import Block
 from models_registry.backends.base import DeltaType, FinishReason, Reply, RequestedCall, Usage
 from models_registry.backends.speech import Delta
 from models_registry.backends.texts import clean, json_object
+from models_registry.backends.values import require_few
 
 WINDOW_FULL = "model_context_window_exceeded"
 _PAUSED = "pause_turn"  # comes of the provider's own tools, which are not offered: there is more to say
@@ -79,6 +80,8 @@ class ReplyBuilder:
             input=_object(value, "input"),
         )
         self._blocks[index] = block
+        if block.type == "tool_use":
+            require_few(len(self._asked()))
         yield from self._say(block, _text(value, block.type))
 
     def _grow(self, index: Any, delta: Event) -> Iterator[Delta]:

@@ -7,7 +7,7 @@ from typing import Any
 from models_registry.backends.base import DeltaType, FinishReason, Reply, RequestedCall, Usage
 from models_registry.backends.speech import Delta, Speech
 from models_registry.backends.texts import clean, json_object
-from models_registry.backends.values import count, mapping, objects, text
+from models_registry.backends.values import count, mapping, objects, require_few, text
 
 
 class ReplyBuilder:
@@ -29,6 +29,7 @@ class ReplyBuilder:
         message = mapping(chunk.get("message"))
         # They come whole, in any chunk, and nothing but their order can be relied on to tell them apart.
         self._calls += objects(message.get("tool_calls"))
+        require_few(len(self._calls))
         yield from self._speech.say(DeltaType.THINKING, text(message.get("thinking")))
         yield from self._speech.say(DeltaType.CONTENT, text(message.get("content")))
 

@@ -8,7 +8,7 @@ from typing import Any
 from models_registry.backends.base import DeltaType, FinishReason, Reply, RequestedCall, Usage
 from models_registry.backends.speech import Delta, Speech
 from models_registry.backends.texts import clean, json_object
-from models_registry.backends.values import count, mapping, objects
+from models_registry.backends.values import count, mapping, objects, require_few
 
 _REASONS = {
     "length": FinishReason.LENGTH,
@@ -115,6 +115,7 @@ class CallBuilder:
         if call is None or _is_another(call, call_id, name, arguments):
             call = _Call(index if isinstance(index, int) else None, call_id)
             self._calls.append(call)
+            require_few(len(self._calls))
         call.id = call.id or call_id
         call.name = call.name or name
         if arguments:
