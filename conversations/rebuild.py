@@ -9,6 +9,10 @@ from models_registry.backends.base import ChatRequest, Timeouts
 
 # They are no part of what was sent.
 _NO_LIMITS = Timeouts(connect=0, first_byte=0, idle=0, total=0)
+# What is told of a note, and what stands there where it says nothing.
+_WINDOW: dict[str, Any] = {
+    "trimmed": None, "shortened": None, "without": {}, "images": 0, "estimated": None, "scale": None, "counted": None,
+}  # fmt: skip
 
 
 def request_of(message: Message) -> ChatRequest:
@@ -47,5 +51,5 @@ def shown(run: Run, turn: int) -> dict[str, Any]:
         "request": requests.canonical(request),
         "sha256": note["sha256"],
         "exact": requests.digest(request) == note["sha256"],
-        "window": {name: note.get(name) for name in ("trimmed", "shortened", "estimated", "scale", "counted")},
+        "window": {name: note.get(name, none) for name, none in _WINDOW.items()},
     }

@@ -19,6 +19,10 @@ class WindowSerializer(serializers.Serializer[Any]):
     shortened = serializers.DictField(
         child=serializers.IntegerField(), help_text="by a message's position, the bytes that were sent of it"
     )
+    without = serializers.DictField(
+        child=serializers.CharField(), help_text="by a message's position, why its images were left out"
+    )
+    images = serializers.IntegerField(help_text="how many were sent")
     estimated = serializers.IntegerField(help_text="tokens, by our rule of thumb")
     scale = serializers.FloatField(help_text="what the estimate was multiplied with")
     counted = serializers.IntegerField(allow_null=True, help_text="tokens, by the backend's count")
