@@ -1,8 +1,9 @@
 """Tools that users define: keeping them. API and console call these verbs; the rules of a tool are here alone."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
@@ -87,13 +88,15 @@ def apply(tool: Tool, values: Mapping[str, Any]) -> None:
     given = columns.pop("secret_headers", {})
     for name, value in columns.items():
         setattr(tool, name, value)
+    named = {name.lower() for name in given}
+    kept = [name for name in _readable(tool) if name.lower() not in named]
     secrets = tool_secrets.change(tool, given) if given else _readable(tool)
     errors = {
         "name": _name_fault(tool.name),
         "parameters": tool_schemas.fault(tool.parameters) or _parameters_fault(tool.parameters),
         "url": _url_fault(tool),
         "headers": _headers_fault(tool.headers),
-        "secret_headers": _headers_fault(secrets) or _doubled(tool.headers, secrets),
+        "secret_headers": _headers_fault(secrets) or _doubled(tool.headers, secrets) or _led_astray(tool, kept),
     }
     if any(errors.values()):
         raise Invalid("The tool is not valid.", errors={name: [fault] for name, fault in errors.items() if fault})
@@ -160,3 +163,18 @@ def _headers_fault(headers: Mapping[str, Any]) -> str:
 def _doubled(headers: Mapping[str, str], secrets: Mapping[str, str]) -> str:
     both = sorted({name.lower() for name in headers} & {name.lower() for name in secrets})
     return f"{both[0]} is a plain header too; remove it there." if both else ""
+
+
+def _led_astray(tool: Tool, kept: Collection[str]) -> str:
+    """Whoever may edit a tool, or has a token that may, is not to learn its secrets by sending them to himself."""
+    if not (kept and tool.pk and tool.url):
+        return ""
+    before = Tool.objects.filter(pk=tool.pk).values_list("url", flat=True).first()
+    if before is None or _origin(before) == _origin(tool.url):
+        return ""
+    return f"{', '.join(sorted(kept))}: given for another address. Enter them again with this one, or remove them."
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()

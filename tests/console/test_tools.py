@@ -88,14 +88,23 @@ def test_a_tool_is_made_with_secrets_that_are_never_shown(bobs: Client, bob: Use
 
 
 def test_secrets_are_set_and_removed_one_by_one(bobs: Client, tool: Tool) -> None:
-    filled = form(name=tool.name, secret_headers="X-New: n", remove_headers="X-Other")
+    filled = form(name=tool.name, url=tool.url, secret_headers="X-New: n", remove_headers="X-Other")
     assert bobs.post(page_of(tool), filled).status_code == 302
     tool.refresh_from_db()
     assert tool_secrets.headers(tool) == {"X-Key": KEY, "X-New": "n"}
     assert tool.user.username == "alice"
-    assert bobs.post(page_of(tool), form(name=tool.name)).status_code == 302
+    assert bobs.post(page_of(tool), form(name=tool.name, url=tool.url)).status_code == 302
     tool.refresh_from_db()
     assert tool_secrets.headers(tool) == {"X-Key": KEY, "X-New": "n"}
+
+
+def test_who_may_edit_a_tool_cannot_send_its_secrets_elsewhere(bobs: Client, tool: Tool) -> None:
+    answer = bobs.post(page_of(tool), form(name=tool.name, url="https://bob.example/{id}"))
+    assert "given for another address" in errors(answer)["secret_headers"][0]
+    tool.refresh_from_db()
+    assert tool.url == "https://shop.example/orders/{id}"
+    filled = form(name=tool.name, url="https://bob.example/{id}", secret_headers="X-Key: k\r\nX-Other: o")
+    assert bobs.post(page_of(tool), filled).status_code == 302
 
 
 @pytest.mark.parametrize(
@@ -194,7 +203,7 @@ def test_roles(with_role: Callable[[str], Client], tool: Tool) -> None:
         for address in (page_of(tool), page_of(tool, "try/"), page_of(tool, "delete/"), f"{LIST}add/"):
             assert client.post(address, form()).status_code == 403, (role, address)
     administrator = with_role("Administrator")
-    assert administrator.post(page_of(tool), form(name="renamed")).status_code == 302
+    assert administrator.post(page_of(tool), form(name="renamed", url=tool.url)).status_code == 302
     assert administrator.post(page_of(tool, "delete/"), {"post": "yes"}).status_code == 302
 
 

@@ -132,6 +132,21 @@ class TestRules:
     def test_what_is_no_header_is_422(self, api: APIClient, field: str, headers: dict[str, Any]) -> None:
         assert faults(create(api, **{field: headers})) == [field]
 
+    @pytest.mark.parametrize("url", ["https://elsewhere.example/{city}", "http://weather.example.org/{city}",
+                                     "https://weather.example.org:8443/{city}"])  # fmt: skip
+    def test_a_secret_does_not_go_with_its_tool_to_another_address(self, api: APIClient, url: str) -> None:
+        one = f"{TOOLS}/{create(api, secret_headers={'X-Key': SECRET}).json()['id']}"
+        assert faults(api.patch(one, {"url": url})) == ["secret_headers"]
+        assert faults(api.patch(one, {"url": url, "secret_headers": {"X-Other": "1"}})) == ["secret_headers"]
+        # Nor by a detour over a tool that leads nowhere.
+        assert api.patch(one, {"url": "", "kind": "client"}).status_code == 200
+        assert faults(api.patch(one, {"url": url, "kind": "user"})) == ["secret_headers"]
+        assert api.patch(one, {"url": url, "kind": "user", "secret_headers": {"x-key": "new"}}).status_code == 200
+
+    def test_on_its_server_a_tool_moves_with_its_secrets(self, api: APIClient) -> None:
+        one = f"{TOOLS}/{create(api, secret_headers={'X-Key': SECRET}).json()['id']}"
+        assert api.patch(one, {"url": "https://Weather.example.org/v2/{city}"}).status_code == 200
+
     def test_a_header_is_plain_or_secret(self, api: APIClient) -> None:
         assert faults(create(api, headers={"x-key": "a"}, secret_headers={"X-Key": SECRET})) == ["secret_headers"]
 
