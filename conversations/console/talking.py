@@ -87,7 +87,7 @@ def _audit(request: HttpRequest, verb: str, target: str, result: str, **detail: 
     audit.record(verb, target, actor=who, address=address, result=result, detail=detail)
 
 
-def _send(conversation: Conversation, content: str, on_busy: str, files: Sequence[UploadedFile]) -> Done:
+def _send(conversation: Conversation, content: str, on_busy: str, files: "Sequence[UploadedFile[Any]]") -> Done:
     if on_busy and on_busy not in OnBusy.values:
         raise Invalid(f"What to do meanwhile is one of {', '.join(OnBusy.values)}.")
     pictures.require_room([file.size or 0 for file in files])
