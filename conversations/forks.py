@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.utils import timezone
 
-from conversations import calls, history, picture_files
+from conversations import calls, history, picture_files, transitions
 from conversations.copies import copy_of
 from conversations.models import Conversation, Message, TodoItem, ToolCall
 from maintenance.errors import Invalid
@@ -22,6 +22,7 @@ def fork(conversation: Conversation, position: int) -> Conversation:
     may be running. Raises Invalid where no message has this position, where it is still being written, and where a
     tool call has no answer yet.
     """
+    transitions.lock(conversation.pk)  # so that it is not deleted while it is copied
     return begin(conversation, _up_to(conversation, position), position)
 
 

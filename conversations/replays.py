@@ -32,6 +32,7 @@ def replay(
     Raises Invalid for a backend or a configuration that cannot be used.
     """
     old = Run.objects.select_related("conversation__agent", "user_message").get(pk=snapshot.run_id)
+    transitions.lock(old.conversation_id)  # so that it is not deleted while it is copied
     question = old.user_message
     place = question.position or 0
     made_with = _made_with(snapshot, old, backend, model, model_config or {})

@@ -1,8 +1,13 @@
 """Calls that somebody allows or forbids, over the API."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import connections
 from rest_framework.test import APIClient
 
 from conversations.models import Agent, Conversation, Run, TodoItem
@@ -171,3 +176,32 @@ def test_a_message_meanwhile_is_refused_with_what_waits(
     assert (answer.status_code, answer.json()["code"]) == (409, "waiting_for_tool")
     assert [one["call_id"] for one in answer.json()["approvals"]] == wanted(api, conversation)
     assert "tool_requests" not in answer.json()
+
+
+def test_of_many_decisions_made_at_once_exactly_one_counts(
+    alice: User, api: APIClient, conversation: Conversation, careful: Agent
+) -> None:
+    run = ask(api, conversation, [ADD], [say("done")])
+    (call_id,) = wanted(api, conversation)
+    barrier = Barrier(20)
+
+    def post(number: int) -> tuple[str, int]:
+        decision = "approve" if number % 2 else "deny"
+        barrier.wait(30)
+        try:
+            return decision, int(decide(client_of(alice), run, call_id, decision).status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(20) as pool:
+        codes = Counter(pool.map(post, range(20)))
+    won = {decision for decision, code in codes if code == 200}
+    assert len(won) == 1
+    assert codes[won.pop(), 200] == 10  # the same again is no error
+    assert sum(codes.values()) == 20
+    assert {code for _, code in codes} == {200, 409}
+    approved = run.tool_calls.get().approval == "approved"
+    assert drain() == ["succeeded"] * (1 + approved)  # an approved call is made first
+    assert TodoItem.objects.count() == (1 if approved else 0)
+    run.refresh_from_db()
+    assert (run.status, run.turn_count) == ("completed", 2)
