@@ -10,7 +10,7 @@ LIMITS = ("IMAGES_MAX", "IMAGE_MAX_BYTES", "IMAGES_MAX_BYTES", "IMAGE_MAX_PIXELS
 
 @register
 def images(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """conversations.E001: a limit below nothing. conversations.W001: images that no request over the API could carry."""
+    """conversations.E001: a limit below nothing. conversations.W001: images that no request could carry."""
     found: list[CheckMessage] = [
         Error(f"{name} is {getattr(settings, name)}.", hint="0 takes no images.", id="conversations.E001")
         for name in LIMITS
