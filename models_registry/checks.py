@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from maintenance.tables import Queue
 from models_registry import catalog, environment
 
 _URLS = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "OLLAMA_BASE_URL", "EMBEDDED_MODEL_URL")
@@ -58,6 +59,20 @@ def keep_alive(**options: Any) -> list[CheckMessage]:
         return []
     hint = "It must look like 5m, 1h30m, or be a number of seconds; -1 is for ever."
     return [Error("OLLAMA_KEEP_ALIVE is no duration.", hint=hint, id="models_registry.E004")]
+
+
+@register
+def workers_left_for_turns(**options: Any) -> list[CheckMessage]:
+    """W002, no error: workers may be started by hand besides. With this, pulls could leave none for conversations."""
+    pools = settings.WORKER_POOLS.values()
+    workers = sum(pool.processes for pool in pools if Queue.DEFAULT in pool.queues)
+    if workers > settings.MODEL_PULL_CONCURRENCY:
+        return []
+    message = (
+        f"MODEL_PULL_CONCURRENCY is {settings.MODEL_PULL_CONCURRENCY}, and {workers} workers serve {Queue.DEFAULT}."
+    )
+    hint = "While so many models are pulled, nobody answers: give AI_WORKERS_PROCESSES more."
+    return [Warning(message, hint=hint, id="models_registry.W002")]
 
 
 def _is_url(value: str) -> bool:

@@ -80,7 +80,7 @@ def awaited(waiting: Job) -> Job | None:
     return Job.objects.filter(pk__in=ids).first()
 
 
-def under_way_for(job_id: str) -> Job | None:
+def under_way_for(job_id: str | None) -> Job | None:
     """The load that the job of this id waits for, while it has not ended."""
     waiting = Job.objects.filter(pk=job_id, status__in=Job.WAITING).first() if job_id else None
     load = awaited(waiting) if waiting else None

@@ -31,3 +31,10 @@ def test_a_base_url_that_is_none_is_found(settings: Any, url: str) -> None:
 def test_a_limit_that_lets_nothing_through_is_found(settings: Any) -> None:
     settings.BACKEND_IDLE_TIMEOUT_SECONDS = 0
     assert found() == {"models_registry.E003"}
+
+
+def test_pulls_that_could_take_every_worker_are_found(settings: Any) -> None:
+    settings.MODEL_PULL_CONCURRENCY = settings.WORKER_POOLS["ai-workers"].processes
+    assert found() == {"models_registry.W002"}
+    settings.MODEL_PULL_CONCURRENCY -= 1
+    assert found() == set()
