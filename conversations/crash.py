@@ -2,6 +2,7 @@
 
 from django.conf import settings
 
+from conversations import transitions
 from conversations.models import Message, Run
 from maintenance.ledger import Failure
 
@@ -18,6 +19,8 @@ def recover(run_id: int, lease_token: str) -> Failure | None:
     - half a text shown: failed, or taken again from the beginning where `TURN_CRASH_POLICY` is `retry`
     - the reply stored: the turn is taken again and finds it, so the model is not asked a second time
     """
+    for conversation_id in Run.objects.filter(pk=run_id).values_list("conversation", flat=True):
+        transitions.lock(conversation_id)
     run = Run.objects.select_for_update().filter(pk=run_id).first()
     if run is None or run.lease_token != lease_token:
         return None

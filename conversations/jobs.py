@@ -231,6 +231,7 @@ def _wait(run: Run, waiting: Run.WaitingFor) -> None:
 
 @transaction.atomic
 def _await_model(run: Run, resolved: Resolved) -> None:
+    transitions.lock(run.conversation_id)
     token, run.lease_token = run.lease_token, ""
     if warming.begin(run, held_by=token, **turns.counted(run)):
         enqueue(run, Queue.HIGH, awaits=loading.begin(resolved))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from django.db import transaction
 from redis.exceptions import RedisError
 
-from conversations import picture_files, runs, stream
+from conversations import picture_files, runs, stream, transitions
 from conversations.models import Agent, Conversation, Run
 from maintenance import streams
 from maintenance.commits import after_commit
@@ -33,6 +33,7 @@ def delete_agent(agent: Agent) -> None:
 
 
 def _stop(conversation: Conversation) -> None:
+    transitions.lock(conversation.pk)
     # Those that wait go first: the end of the open run would promote one of them.
     conversation.runs.filter(status=Run.Status.PENDING).update(status=Run.Status.CANCELLED)
     runs.cancel(conversation)

@@ -132,9 +132,13 @@ class AlreadyMoved(Exception):
 
 
 def lock(conversation_id: int) -> None:
-    """Serialise decisions about one conversation. On SQLite BEGIN IMMEDIATE has locked already."""
+    """Serialise decisions about one conversation. On SQLite BEGIN IMMEDIATE has locked already.
+
+    It comes before any lock on one of its runs, or two who decide would wait for each other. Who only adds a message,
+    and so refers to the conversation, is not kept waiting: a worker does so while it holds its run.
+    """
     if connection.features.has_select_for_update:
-        Conversation.objects.select_for_update().only("pk").get(pk=conversation_id)
+        Conversation.objects.select_for_update(no_key=True).only("pk").filter(pk=conversation_id).first()
 
 
 def promote(conversation_id: int) -> Run | None:

@@ -158,6 +158,7 @@ def draft(run: Run, messages: Sequence[Message]) -> journal.Draft:
 @transaction.atomic
 def record(run: Run, written: journal.Draft, reply: Reply, asked: Asked) -> Message:
     """Store the assistant's message as it was said, and count what it cost. Raises JobError where the lease is gone."""
+    transitions.lock(run.conversation_id)
     usage = usage_of(reply, asked)
     _look_for_truncation(run, asked, usage)
     run.first_token_at = run.first_token_at or written.first_at

@@ -64,6 +64,7 @@ def scene(agent: Agent, conversation: Conversation, settings: Settings, work: Wo
         | {
             "unknown": [[calls(("no_such_tool", "x"))], [says("I see")]],
             "client": [[calls(("look", "x"))], [says("I see")]],
+            "empty": [[calls(("look", ""))], [says("I see")]],
             "several": [[calls(("count", "says-why"), ("nothing", "x"), ("count", "fine"))], [says("I see")]],
         }
     )
@@ -126,6 +127,12 @@ def test_f22_a_tool_that_there_is_not_is_answered_with_those_that_there_are(scen
     run = scene.ask("unknown")
     assert run.status == "completed"
     assert scene.told() == ['Error: there is no tool named "no_such_tool". There are: count, look.']
+
+
+def test_f22_an_empty_text_is_an_argument_like_any_other(scene: Scene) -> None:
+    run = scene.ask("empty")
+    assert run.status == "waiting_for_tool"
+    assert [call.arguments for call in answers.wanted(run)] == [{"thing": ""}]
 
 
 def test_f04_calls_that_fail_keep_no_other_call_of_the_reply_from_its_answer(scene: Scene) -> None:

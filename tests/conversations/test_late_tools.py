@@ -23,6 +23,8 @@ from tests.queue import drain
 from tests.services import Valkey
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.databases
+
 
 class SlowTool:
     """Answers when it is told to."""
