@@ -5,6 +5,7 @@ one user reads is no other's.
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -19,6 +20,8 @@ from conversations.system_tools.base import Caller, SystemTool, ToolFailed, fetc
 from maintenance import outbound
 from maintenance.deadline import TimeOver, time_limited
 from models_registry.backends.texts import clean
+
+logger = logging.getLogger(__name__)
 
 HTML_MAX_CHARACTERS = 1_000_000  # each of them can be an element, which takes a thousand times its room
 READ_SECONDS = 10
@@ -83,7 +86,12 @@ def _search(caller: Caller, arguments: Mapping[str, Any]) -> str:
     query = urlencode({"q": arguments["query"], "format": "json"})
     base = settings.SEARXNG_URL.rstrip("/")
     # The operator's own server may be where no user's request may go.
-    answer = _get(caller, f"{base}/search?{query}", allow=(_server(base),))
+    try:
+        answer = _get(caller, f"{base}/search?{query}", allow=(_server(base),))
+    except ToolFailed as error:
+        # Where it is concerns the operator alone.
+        logger.warning("the search server does not answer: %s", error)
+        raise ToolFailed("the search server cannot be reached, or does not take the search.") from error
     try:
         found = json.loads(answer.body)["results"]
     except (ValueError, LookupError, TypeError, RecursionError) as error:

@@ -189,6 +189,17 @@ def test_a_search_server_that_gives_no_json_is_said_to(settings: Settings, calle
             use("web_search", caller, query="rice")
 
 
+def test_where_the_search_server_is_concerns_the_operator_alone(
+    settings: Settings, caller: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Site() as server:
+        settings.SEARXNG_URL = server.url
+        with pytest.raises(ToolFailed, match="the search server cannot be reached") as failed:
+            use("web_search", caller, query="rice")
+    assert server.url not in str(failed.value)
+    assert "HTTP 404" in caplog.text
+
+
 def test_an_operators_server_may_have_an_address_of_version_6(settings: Settings) -> None:
     assert web._server("http://[::1]:8888/x") == "[::1]:8888"
 
