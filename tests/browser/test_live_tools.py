@@ -101,6 +101,20 @@ def test_a_call_is_approved_with_other_arguments_and_another_denied(
     screen.shot("approval-done")
 
 
+def test_approved_as_they_are_arguments_are_not_rounded_by_the_browser(
+    screen_of: OpenScreen, workers: Workers, bob: User, talk: Conversation
+) -> None:
+    talk.agent.approvals = {"todo_complete": "always"}
+    talk.agent.save()
+    page = screen_of(bob).page
+    page.goto(page_of(talk))
+    send(page, turns([call("todo_complete", id=12345678901234567891)], [say("done")]))
+    page.locator(".ask button:has-text('Approve')").click()
+    expect(page.locator(".bubble-assistant > .bubble-text").last).to_have_text("done")
+    made = ToolCall.objects.get()
+    assert (made.arguments, made.asked_arguments) == ({"id": 12345678901234567891}, None)
+
+
 def test_an_answer_on_one_page_takes_the_form_from_the_other(
     screen_of: OpenScreen, workers: Workers, bob: User, talk: Conversation
 ) -> None:

@@ -49,7 +49,11 @@ class Asks {
         const form = this.form(`${this.base}runs/${ask.run_id}/decide/`, ask.call.call_id);
         const size = Math.min(14, pretty(ask.call.arguments).split('\n').length + 1);
         const edited = this.area('arguments', 'Arguments; what you change here is what is done', size, 'json-field');
-        edited.lastChild.value = pretty(ask.call.arguments);
+        const area = edited.lastChild;
+        area.value = pretty(ask.call.arguments);
+        // Sent only where they were changed: a browser rounds long numbers.
+        area.removeAttribute('name');
+        area.addEventListener('input', () => { area.name = 'arguments'; });
         const reason = element('label', 'ask-field', 'Reason, if you deny it; the model reads it');
         const input = element('input', 'vTextField');
         Object.assign(input, {name: 'reason', type: 'text', maxLength: 1000, autocomplete: 'off'});
