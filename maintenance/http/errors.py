@@ -75,10 +75,15 @@ def _answer(
     errors: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Response:
-    body: dict[str, Any] = {"message": message, "code": code}
+    body: dict[str, Any] = {"message": _sayable(message), "code": code}
     if errors:
-        body["errors"] = {name: list(texts) for name, texts in errors.items()}
+        body["errors"] = {_sayable(name): [_sayable(text) for text in texts] for name, texts in errors.items()}
     return Response(body | dict(extra or {}), status=status)
+
+
+def _sayable(text: str) -> str:
+    """What was sent may be quoted, and it may hold surrogates without a partner, which UTF-8 has not."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _with_headers(response: Response, error: exceptions.APIException) -> Response:

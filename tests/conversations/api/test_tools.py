@@ -55,6 +55,14 @@ class TestKeeping:
         assert api.delete(one).status_code == 204
         assert api.get(one).status_code == 404
 
+    @pytest.mark.parametrize(
+        "body", [{"kind": "\ud800"}, {"method": "\udfff"}, {"\ud800": 1}, {"headers": {"\ud800": "a"}}]
+    )
+    def test_text_that_is_no_unicode_is_refused_in_words(self, api: APIClient, body: dict[str, Any]) -> None:
+        answer = api.generic("POST", TOOLS, json.dumps({**WEATHER, **body}), content_type="application/json")
+        assert answer.status_code == 422
+        assert len(faults(answer)) == 1
+
     def test_a_name_a_description_and_parameters_are_required(self, api: APIClient) -> None:
         assert faults(api.post(TOOLS, {})) == ["description", "name", "parameters"]
 
