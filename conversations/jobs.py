@@ -151,10 +151,17 @@ def _held(run: Run) -> Iterator[None]:
     except (ContextTooSmall, ContextWindowExceeded):
         _end(run, Status.INCOMPLETE, reason="context_window")
     except (BackendError, Invalid) as error:
-        raise JobError(error.message, code=error.code, permanent=True) from error
+        raise _for_good(run, error) from error
     finally:
         if execution:
             execution.heartbeat.no_longer(renewal)
+
+
+def _for_good(run: Run, error: BackendError | Invalid) -> JobError:
+    if isinstance(error, BackendError):
+        # The rest of what the server said, without our secrets: for whoever looks for the reason, and nobody else.
+        logger.warning("run %s: %s: %s", run.pk, error.code, error.detail or error.message)
+    return JobError(error.message, code=error.code, permanent=True)
 
 
 @contextmanager

@@ -14,8 +14,7 @@
     └── BackendMisconfigured     backend_misconfigured    yes   (unknown, disabled, or without its settings)
 
 A plain BackendError has the code `backend_error`. Its message is safe to show to a client: never a key, a URL with
-credentials or a provider's raw body. `detail` holds the rest, cut short and without our secrets; it is in no log and no
-row, for a server may say more than it should.
+credentials or a provider's raw body. `detail` holds the rest, cut short and without our secrets, for the log alone.
 """
 
 

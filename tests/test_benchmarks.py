@@ -28,6 +28,7 @@ def test_turn_overhead_runs_and_prints_its_tables() -> None:
 
 
 @pytest.mark.acceptance
+@pytest.mark.long
 def test_memory_runs_and_prints_its_table() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", "--slots", "1", "2"],

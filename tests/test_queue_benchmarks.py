@@ -32,6 +32,7 @@ def test_workers_are_stopped_and_redis_loses_its_data() -> None:
     assert [row for row in ("stops", "flushes") if f"\n{row} " not in table] == []
 
 
+@pytest.mark.long
 def test_the_queues_are_compared() -> None:
     table = printed("queue", "--quick")
     assert [row for row in ROWS if f"\n{row} " not in table] == []

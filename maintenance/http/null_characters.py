@@ -12,7 +12,7 @@ NUL = "\x00"
 def without_null_characters(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: answers them with 400. The API's bodies are JSON, and read elsewhere."""
+    """Middleware: answers them with 400 (BadRequest). The API's bodies are JSON, and read elsewhere."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if any(NUL in text for text in _texts(request)):

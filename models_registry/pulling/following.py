@@ -34,6 +34,7 @@ class Follower:
 
     def __init__(self) -> None:
         self.over = False
+        self._begun = False
         self._seq = 0
         self._percentage = 0.0
 
@@ -56,6 +57,8 @@ class Follower:
             self._note(last.data)
         if stored.ended:
             return self.close(stored, cursor)
+        # The database may know of the beginning before the stream does: it is told once.
+        self._begun = stored.begun is not None
         begun = _block(*stored.begun) if stored.begun else b""
         return begun + self._tell(*stored.event, cursor)
 
@@ -80,6 +83,8 @@ class Follower:
         if entry.data.get("percentage", self._percentage) < self._percentage:
             return self._tell(entry.event, entry.data, entry.id)
         self._note(entry.data)
+        if entry.event == "started" and self._begun:
+            return b""
         return entry.block
 
     def _tell(self, name: str, data: Any, cursor: str) -> bytes:

@@ -6,7 +6,6 @@ from typing import Any
 from conversations import stream
 from maintenance import broker
 
-
 TERMINAL = ("completed", "failed", "cancelled")
 
 

@@ -55,3 +55,10 @@ def test_nothing_falls_and_there_is_one_end(
     assert percentages(after) == sorted(percentages(after))
     assert [event.name in TERMINAL for event in before + after].count(True) == 1
     assert (before + after)[-1].name in TERMINAL
+
+
+def test_the_beginning_is_told_once_though_the_database_knows_of_it_first() -> None:
+    reader, data = Follower(), {"seq": 0, "percentage": 0.0}
+    known = Stored("p", "running", "m", "b", ("progress", data), begun=("started", {"seq": 1}))
+    heard = events(reader.begin(known, None) + reader.feed([entry(1, "started", 1, 0), entry(2, "progress", 2, 5)]))
+    assert [event.name for event in heard] == ["started", "progress", "progress"]
