@@ -14,6 +14,7 @@ ROWS = (
 
 
 @pytest.mark.acceptance
+@pytest.mark.long
 def test_turn_overhead_runs_and_prints_its_tables() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.turn_overhead", "--quick", "--words", "3", "--workers", "2"],

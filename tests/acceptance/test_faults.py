@@ -97,7 +97,7 @@ def test_a_worker_killed_in_the_middle_of_a_stream(
     assert (run.status, run.error_code) == ("failed", "worker_lost")
     assert run.messages.get().content.startswith("half")
     assert ends_in_stream(run) == ["failed"]
-    assert Job.objects.get().executions.get().outcome == "lost"
+    assert Job.objects.get(name="process_turn").executions.get().outcome == "lost"
 
 
 def _title(pid: int) -> str:
@@ -141,7 +141,7 @@ def test_valkey_flushed_in_the_middle_of_a_stream(
     assert (run.status, run.attempt) == ("completed", 1)
     assert run.messages.get().content == "half" + " more" * 10
     assert ends_in_stream(run) == ["completed"]
-    assert len(Job.objects.get().executions.all()) == 1
+    assert len(Job.objects.get(name="process_turn").executions.all()) == 1
     after = runs.start(conversation, script(say("alive")))
     assert ended(after).status == "completed"
 
@@ -178,7 +178,7 @@ def test_valkey_away_at_the_end_of_a_turn(
     streaming(run)
     valkey.stop()
     assert ended(run).status == "completed"
-    until(lambda: Job.objects.get().status == "completed")
+    until(lambda: Job.objects.get(name="process_turn").status == "completed")
     valkey.start()
     after = runs.start(conversation, script(say("alive")))
     assert ended(after).status == "completed"
