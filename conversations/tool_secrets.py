@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 
 from conversations.models import Tool
-from models_registry import keys
+from maintenance import encryption
 
-Unreadable = keys.Unreadable
+Unreadable = encryption.Unreadable
 
 
 def headers(tool: Tool) -> dict[str, str]:
     """Names and values. Raises Unreadable where they were stored under another SECRET_KEY."""
-    stored = keys.decrypt(tool.encrypted_headers)
+    stored = encryption.decrypt(tool.encrypted_headers)
     return dict(json.loads(stored)) if stored else {}
 
 
@@ -27,5 +27,5 @@ def change(tool: Tool, given: Mapping[str, str | None]) -> dict[str, str]:
     renamed = {name.lower() for name in given}
     kept = {name: value for name, value in kept.items() if name.lower() not in renamed}
     kept |= {name: value for name, value in given.items() if value is not None}
-    tool.encrypted_headers = keys.encrypt(json.dumps(kept)) if kept else ""
+    tool.encrypted_headers = encryption.encrypt(json.dumps(kept)) if kept else ""
     return kept

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from django.db.models import Case, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Concat, Lower
 
-from models_registry import keys
+from maintenance import encryption
 from models_registry.backends import ollama_names
 from models_registry.backends.settings import BackendSettings
 from models_registry.environment import OPENAI_URL
@@ -157,8 +157,8 @@ def settings_of(record: BackendRecord) -> BackendSettings:
 
 def _key(record: BackendRecord) -> tuple[str, str]:
     try:
-        return keys.decrypt(record.encrypted_key), ""
-    except keys.Unreadable:
+        return encryption.decrypt(record.encrypted_key), ""
+    except encryption.Unreadable:
         return "", (
             f"The stored key of {record.name} cannot be read, for SECRET_KEY has changed since. Enter the key again in "
             "the console, or name the old SECRET_KEY in SECRET_KEY_FALLBACKS."

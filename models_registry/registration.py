@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 
+from maintenance import encryption
 from maintenance.errors import Invalid
-from models_registry import config, drivers, keys
+from models_registry import config, drivers
 from models_registry.environment import RESERVED
 from models_registry.models import BackendRecord, Model
 
@@ -20,7 +21,7 @@ def save(record: BackendRecord, *, key: str | None = None) -> BackendRecord:
     """Store a backend. `key` replaces the stored one, "" removes it, None keeps it. Raises Invalid."""
     check(record, key=key)
     if key is not None:
-        record.encrypted_key = keys.encrypt(key)
+        record.encrypted_key = encryption.encrypt(key)
     record.base_url = record.base_url.strip().rstrip("/")
     record.save()
     return record

@@ -14,7 +14,7 @@ from conversations import system_tools, user_tools
 from conversations.models import Tool
 from conversations.system_tools import web
 from conversations.system_tools.base import Caller, ToolFailed
-from models_registry import keys
+from maintenance import encryption
 from models_registry.backends.base import Cancellation
 from models_registry.errors import Cancelled
 from models_registry.fakes.http import Received, Script, Server, document, head
@@ -220,7 +220,7 @@ def owned(alice: User, site: Site, **values: Any) -> Tool:
 @pytest.mark.django_db
 def test_arguments_go_into_the_url_and_the_rest_into_the_body(site: Site, caller: Caller, alice: User) -> None:
     site.pages["/weather/New%20York%2F1"] = page("sunny", "text/plain")
-    tool = owned(alice, site, headers={"X-Plain": "1"}, encrypted_headers=keys.encrypt('{"X-Key": "sesame"}'))
+    tool = owned(alice, site, headers={"X-Plain": "1"}, encrypted_headers=encryption.encrypt('{"X-Key": "sesame"}'))
     assert user_tools.call(tool.pk, {"city": "New York/1", "days": 3}, caller) == "sunny"
     sent = site.received[-1]
     assert (sent.method, sent.body, sent.headers["x-key"]) == ("POST", {"days": 3}, "sesame")
@@ -251,7 +251,7 @@ def test_an_error_of_the_server_reaches_the_model_without_the_owners_secrets(
     site: Site, caller: Caller, alice: User
 ) -> None:
     site.pages["/weather/a"] = document(403, {"you sent": "sesame"})
-    tool = owned(alice, site, encrypted_headers=keys.encrypt('{"X-Key": "sesame"}'))
+    tool = owned(alice, site, encrypted_headers=encryption.encrypt('{"X-Key": "sesame"}'))
     with pytest.raises(ToolFailed) as failed:
         user_tools.call(tool.pk, {"city": "a"}, caller)
     assert str(failed.value) == 'HTTP 403: {"you sent": "[secret]"}'
@@ -261,7 +261,7 @@ def test_an_error_of_the_server_reaches_the_model_without_the_owners_secrets(
 def test_secrets_that_cannot_be_read_any_more_are_said_to(
     site: Site, caller: Caller, alice: User, settings: Settings
 ) -> None:
-    tool = owned(alice, site, encrypted_headers=keys.encrypt('{"X-Key": "sesame"}'))
+    tool = owned(alice, site, encrypted_headers=encryption.encrypt('{"X-Key": "sesame"}'))
     settings.SECRET_KEY = "another one"
     with pytest.raises(ToolFailed, match="must set them anew"):
         user_tools.call(tool.pk, {"city": "a"}, caller)

@@ -2,39 +2,39 @@ from typing import Any
 
 import pytest
 
-from models_registry import keys
+from maintenance import encryption
 
 KEY = "sk-planted-key"
 
 
 def test_what_is_stored_does_not_hold_the_key_and_gives_it_back() -> None:
-    stored = keys.encrypt(KEY)
+    stored = encryption.encrypt(KEY)
     assert KEY not in stored
-    assert keys.encrypt(KEY) != stored, "two of the same look different"
-    assert keys.decrypt(stored) == KEY
+    assert encryption.encrypt(KEY) != stored, "two of the same look different"
+    assert encryption.decrypt(stored) == KEY
 
 
 def test_no_key_is_stored_as_nothing() -> None:
-    assert (keys.encrypt(""), keys.decrypt("")) == ("", "")
+    assert (encryption.encrypt(""), encryption.decrypt("")) == ("", "")
 
 
 def test_another_secret_key_cannot_read_it(settings: Any) -> None:
-    stored = keys.encrypt(KEY)
+    stored = encryption.encrypt(KEY)
     settings.SECRET_KEY = "another-one"
-    with pytest.raises(keys.Unreadable):
-        keys.decrypt(stored)
+    with pytest.raises(encryption.Unreadable):
+        encryption.decrypt(stored)
 
 
 def test_an_earlier_secret_key_can_still_read_and_no_longer_writes(settings: Any) -> None:
-    before, stored = settings.SECRET_KEY, keys.encrypt(KEY)
+    before, stored = settings.SECRET_KEY, encryption.encrypt(KEY)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another-one", [before]
-    assert keys.decrypt(stored) == KEY
-    renewed = keys.encrypt(KEY)
+    assert encryption.decrypt(stored) == KEY
+    renewed = encryption.encrypt(KEY)
     settings.SECRET_KEY_FALLBACKS = []
-    assert keys.decrypt(renewed) == KEY
+    assert encryption.decrypt(renewed) == KEY
 
 
 @pytest.mark.parametrize("damaged", ["nonsense", "gAAAAA==", "ключ"])
 def test_what_is_damaged_is_unreadable(damaged: str) -> None:
-    with pytest.raises(keys.Unreadable):
-        keys.decrypt(damaged)
+    with pytest.raises(encryption.Unreadable):
+        encryption.decrypt(damaged)

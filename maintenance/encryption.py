@@ -1,4 +1,4 @@
-"""Keys of backends at rest: Fernet tokens under a key that is derived from SECRET_KEY.
+"""Secrets of others at rest, such as keys of backends and headers of tools: Fernet tokens under a key from SECRET_KEY.
 
 New ones are written under SECRET_KEY; those of SECRET_KEY_FALLBACKS can still be read, so that it can be changed.
 """
@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
-# Parts these keys from whatever else is made of SECRET_KEY. Changed, nothing that is stored can be read.
-_PURPOSE = b"keys of AI backends"
+# Parts this key from whatever else is made of SECRET_KEY. Changed, nothing that is stored can be read.
+_PURPOSE = b"secrets at rest"
 _BYTES = 32
 
 
@@ -20,13 +20,13 @@ class Unreadable(Exception):
     """What is stored was encrypted under another SECRET_KEY, or is damaged."""
 
 
-def encrypt(key: str) -> str:
-    """What to store of a backend's key; nothing for no key."""
-    return _fernet().encrypt(key.encode()).decode() if key else ""
+def encrypt(secret: str) -> str:
+    """What to store of a secret; nothing for none."""
+    return _fernet().encrypt(secret.encode()).decode() if secret else ""
 
 
 def decrypt(stored: str) -> str:
-    """The backend's key; empty where none is stored. Raises Unreadable."""
+    """The secret; empty where none is stored. Raises Unreadable."""
     try:
         return _fernet().decrypt(stored.encode()).decode() if stored else ""
     except (InvalidToken, ValueError) as error:
