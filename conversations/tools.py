@@ -6,6 +6,7 @@ that need an approval; approvals are asked for; and when all are given, what onl
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from conversations import calls, status, system_tools, toolbox, user_tools
 from conversations.models import Message, Run, ToolCall
@@ -28,11 +29,13 @@ def process(run: Run, message: Message, publish: Publisher, cancellation: Cancel
 
     Raises Cancelled, and JobError where the run is not this worker's any more.
     """
-    offered = toolbox.of_snapshot(run.snapshot)
+    conversation = run.conversation
+    caller = Caller(conversation_id=conversation.pk, user_id=conversation.user_id, cancellation=cancellation)
+    making = _Making(run, publish, toolbox.of_snapshot(run.snapshot), caller)
     for call in calls.unanswered(message):
         if cancellation.cancelled:
             raise Cancelled
-        _settle(call, offered.get(call.name), _Making(run, publish, cancellation, offered))
+        _settle(call, making)
     return waits_for(message)
 
 
@@ -44,18 +47,18 @@ def waits_for(message: Message) -> WaitingFor:
     return WaitingFor.APPROVAL if ToolCall.Approval.WANTED in left else WaitingFor.TOOL_RESULT
 
 
+@dataclass(frozen=True)
 class _Making:
     """What making a call needs to know of the turn."""
 
-    def __init__(
-        self, run: Run, publish: Publisher, cancellation: Cancellation, offered: Mapping[str, Offered]
-    ) -> None:
-        self.run, self.publish, self.cancellation, self.offered = run, publish, cancellation, offered
-        conversation = run.conversation
-        self.caller = Caller(conversation_id=conversation.pk, user_id=conversation.user_id, cancellation=cancellation)
+    run: Run
+    publish: Publisher
+    offered: Mapping[str, Offered]
+    caller: Caller
 
 
-def _settle(call: ToolCall, tool: Offered | None, making: _Making) -> None:
+def _settle(call: ToolCall, making: _Making) -> None:
+    tool = making.offered.get(call.name)
     if call.status == Status.RUNNING and not (tool and tool.is_idempotent):
         _refuse(call, INTERRUPTED, making)
     elif problem := _problem(call, tool, making.offered):
