@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from conversations import stream, transitions
 from conversations.models import Run
+from conversations.transitions import AlreadyMoved
 from maintenance import broker
 from maintenance.commits import after_commit
 
@@ -25,14 +26,21 @@ def stop(run: Run) -> Run | None:
     A worker is asked by the flag in the database first, then by a signal in Redis that only makes it faster.
     """
     transitions.lock(run.conversation_id)
-    run.refresh_from_db(fields=["status", "lease_expires_at", "last_seq", "lease_token"])
+    _look(run)
     if run.status in UNHELD:
-        return transitions.end(run, Status.CANCELLED, origin=UNHELD)
+        try:
+            return transitions.end(run, Status.CANCELLED, origin=UNHELD)
+        except AlreadyMoved:
+            _look(run)  # a worker has taken it just now, which needs no lock on the conversation
     if run.status == Status.RUNNING and transitions.move(run, Status.CANCELLING, cancel_requested_at=timezone.now()):
         after_commit(_signal, run.pk)
     if run.status == Status.CANCELLING and not _held(run):
         return transitions.end(run, Status.CANCELLED, origin=(Status.CANCELLING,))
     return None
+
+
+def _look(run: Run) -> None:
+    run.refresh_from_db(fields=["status", "lease_expires_at", "last_seq", "lease_token"])
 
 
 def _held(run: Run) -> bool:

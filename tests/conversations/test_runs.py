@@ -1,8 +1,11 @@
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from conversations import history, runs
@@ -112,6 +115,26 @@ def test_a_queued_run_is_stopped_at_once_and_its_job_withdrawn(work: Work, conve
     assert Job.objects.get().status == "cancelled"
     assert work() == ["not claimed"]
     assert events.names(conversation.pk) == ["cancelled"]
+
+
+def test_a_run_that_a_worker_takes_while_it_is_being_stopped_is_asked_to_stop(
+    work: Work, conversation: Conversation
+) -> None:
+    """A claim takes no lock on the conversation: on PostgreSQL it may come between the stop's look and its update."""
+    run = runs.start(conversation, "hello")
+    free = Run.objects.filter(status="queued")
+    lease = {"lease_token": "t" * 32, "lease_expires_at": timezone.now() + timedelta(seconds=18)}
+
+    def claim_after_the_look(execute: Callable[..., Any], sql: str, *call: Any) -> Any:
+        answer = execute(sql, *call)
+        if sql.startswith("SELECT") and '"runs"."lease_expires_at"' in sql and free.exists():
+            free.update(status="running", **lease)
+        return answer
+
+    with connection.execute_wrapper(claim_after_the_look):
+        runs.stop(run)
+    run.refresh_from_db()
+    assert (run.status, run.cancel_requested_at is not None) == ("cancelling", True)
 
 
 def test_stopping_twice_changes_nothing(work: Work, conversation: Conversation) -> None:
